@@ -1,0 +1,22 @@
+//! How a body is delimited (RFC 9112 §6.3).
+
+/// How the end of a message body is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// There is no body.
+    #[default]
+    None,
+    /// Exactly this many bytes.
+    Length(u64),
+    /// The chunked coding, trailers included.
+    Chunked,
+    /// Everything until the connection closes; answers only.
+    UntilClose,
+}
+
+impl Framing {
+    /// Whether no byte of a body can come.
+    pub fn is_empty(self) -> bool {
+        matches!(self, Framing::None | Framing::Length(0))
+    }
+}

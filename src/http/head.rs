@@ -1,0 +1,188 @@
+//! The two heads of an exchange: request and response.
+
+use super::fields::{Fields, Span};
+use super::framing::Framing;
+
+/// A request method. Unknown methods are passed through by their text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Method {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Connect,
+    Options,
+    Trace,
+    Patch,
+    /// Any other token.
+    Other,
+}
+
+impl Method {
+    /// Recognises a method; methods are case-sensitive (RFC 9110 §9.1).
+    pub fn of(text: &[u8]) -> Method {
+        match text {
+            b"GET" => Method::Get,
+            b"HEAD" => Method::Head,
+            b"POST" => Method::Post,
+            b"PUT" => Method::Put,
+            b"DELETE" => Method::Delete,
+            b"CONNECT" => Method::Connect,
+            b"OPTIONS" => Method::Options,
+            b"TRACE" => Method::Trace,
+            b"PATCH" => Method::Patch,
+            _ => Method::Other,
+        }
+    }
+
+    /// Whether repeating the request has the effect of making it once (RFC 9110 §9.2.2).
+    pub fn is_idempotent(self) -> bool {
+        matches!(
+            self,
+            Method::Get | Method::Head | Method::Put | Method::Delete | Method::Options | Method::Trace
+        )
+    }
+}
+
+/// The version that a message was written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Version {
+    Http10,
+    #[default]
+    Http11,
+    Http2,
+}
+
+impl Version {
+    /// The name in the access log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2.0",
+        }
+    }
+}
+
+/// The head of a request, independent of the version that brought it.
+///
+/// A front end fills method, target and fields; `http::validate::request` then checks the whole
+/// and fills `authority`, `path`, `query` and `framing`, or refuses it.
+#[derive(Debug, Default)]
+pub struct RequestHead {
+    /// Recognised method.
+    pub method: Method,
+    /// The method as written.
+    pub method_text: Span,
+    /// The target as written (h2: `:path`, or `:authority` for CONNECT).
+    pub target: Span,
+    /// The version of the front end.
+    pub version: Version,
+    /// Field lines.
+    pub fields: Fields,
+    /// The scheme of an absolute-form target or `:scheme`; empty when absent.
+    pub scheme: Span,
+    /// Host and optional port, lower case; empty only for HTTP/1.0 without Host.
+    pub authority: Span,
+    /// The canonical path that routing, middlewares and endpoints see; `*` for OPTIONS *.
+    pub path: Span,
+    /// The query without `?`, never touched; `None` when there is no `?`.
+    pub query: Option<Span>,
+    /// How the body is delimited.
+    pub framing: Framing,
+}
+
+impl RequestHead {
+    /// Makes it ready for the next head, keeping the memory.
+    pub fn clear(&mut self) {
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        *self = RequestHead { fields, ..RequestHead::default() };
+    }
+
+    /// The method as written.
+    pub fn method_text(&self) -> &[u8] {
+        self.fields.text(self.method_text)
+    }
+
+    /// The target as written, for logs.
+    pub fn target(&self) -> &[u8] {
+        self.fields.text(self.target)
+    }
+
+    /// Host and optional port in lower case.
+    pub fn authority(&self) -> &[u8] {
+        self.fields.text(self.authority)
+    }
+
+    /// The authority without its port.
+    pub fn host(&self) -> &[u8] {
+        split_port(self.authority()).0
+    }
+
+    /// The canonical path.
+    pub fn path(&self) -> &[u8] {
+        self.fields.text(self.path)
+    }
+
+    /// The query without `?`.
+    pub fn query(&self) -> Option<&[u8]> {
+        self.query.map(|span| self.fields.text(span))
+    }
+}
+
+/// The head of a response.
+#[derive(Debug, Default)]
+pub struct ResponseHead {
+    /// Three digits.
+    pub status: u16,
+    /// The reason phrase; passed on over h1.
+    pub reason: Span,
+    /// The version of the endpoint.
+    pub version: Version,
+    /// Field lines.
+    pub fields: Fields,
+    /// How the body is delimited, the request's method considered.
+    pub framing: Framing,
+}
+
+impl ResponseHead {
+    /// Makes it ready for the next head, keeping the memory.
+    pub fn clear(&mut self) {
+        let mut fields = std::mem::take(&mut self.fields);
+        fields.clear();
+        *self = ResponseHead { fields, ..ResponseHead::default() };
+    }
+}
+
+/// Splits `host:port`; a port is absent when there is no colon after the host or bracket.
+pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let after_bracket = authority.iter().rposition(|byte| *byte == b']').map_or(0, |at| at + 1);
+    match authority[after_bracket..].iter().position(|byte| *byte == b':') {
+        Some(at) => (&authority[..after_bracket + at], Some(&authority[after_bracket + at + 1..])),
+        None => (authority, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_split_off_names_and_addresses() {
+        assert_eq!(split_port(b"a.example:80"), (&b"a.example"[..], Some(&b"80"[..])));
+        assert_eq!(split_port(b"[::1]:80"), (&b"[::1]"[..], Some(&b"80"[..])));
+        assert_eq!(split_port(b"[::1]"), (&b"[::1]"[..], None));
+        assert_eq!(split_port(b"a"), (&b"a"[..], None));
+    }
+
+    #[test]
+    fn methods_are_case_sensitive() {
+        assert_eq!(Method::of(b"GET"), Method::Get);
+        assert_eq!(Method::of(b"get"), Method::Other);
+    }
+}

@@ -1,0 +1,19 @@
+//! HTTP messages and the rules that hold for both versions: heads, framing, the canonical
+//! target, strict validation, forwarding fields, and the closed list of reasons.
+
+pub mod exchange;
+pub mod fields;
+pub mod forwarded;
+pub mod framing;
+pub mod head;
+pub mod name;
+pub mod path;
+pub mod reason;
+pub mod validate;
+
+pub use exchange::{Client, Exchange, Scheme};
+pub use fields::{Field, Fields, Span};
+pub use framing::Framing;
+pub use head::{Method, RequestHead, ResponseHead, Version};
+pub use name::Name;
+pub use reason::Reason;

@@ -1,0 +1,4 @@
+//! r
+//! r
+/// r
+pub enum Reason {}

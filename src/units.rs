@@ -1,0 +1,1 @@
+//! Newtypes for what can be confused: durations, sizes, ratios, weights, generations.
