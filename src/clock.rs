@@ -1,1 +1,212 @@
-//! clock
+//! Time on a worker: a coarse clock and deadlines without a timer per request.
+//!
+//! A tokio `Sleep` for each request costs 6–12 % of a proxied request. Here every connection owns
+//! one slot in a table of due times; setting a deadline is one store, and a single task per worker
+//! wakes whoever is due. Granularity is [`GRANULARITY`].
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// Deadlines fire up to this much late, never early.
+pub const GRANULARITY: Duration = Duration::from_millis(10);
+
+/// Milliseconds since the worker's clock was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// A time that never comes.
+    pub const NEVER: Millis = Millis(u64::MAX);
+
+    /// This time and a span more; never when there is no span.
+    pub fn after(self, span: Option<Duration>) -> Millis {
+        span.map_or(Millis::NEVER, |span| Millis(self.0.saturating_add(span.as_millis() as u64)))
+    }
+}
+
+/// The deadlines of one worker, shared by its connections.
+#[derive(Clone, Debug)]
+pub struct Timers(Rc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    origin: Instant,
+    table: RefCell<Table>,
+    earlier: Notify,
+}
+
+#[derive(Debug)]
+struct Table {
+    due: Vec<Millis>,
+    wakers: Vec<Option<Waker>>,
+    free: Vec<u32>,
+    /// The sweeper sleeps until then; no slot is due before.
+    next: Millis,
+}
+
+impl Default for Timers {
+    fn default() -> Timers {
+        let table = Table { due: Vec::new(), wakers: Vec::new(), free: Vec::new(), next: Millis::NEVER };
+        Timers(Rc::new(Shared { origin: Instant::now(), table: RefCell::new(table), earlier: Notify::new() }))
+    }
+}
+
+impl Timers {
+    /// The time now.
+    pub fn now(&self) -> Millis {
+        self.at(Instant::now())
+    }
+
+    /// The time of an instant that was taken already.
+    pub fn at(&self, instant: Instant) -> Millis {
+        let span = instant.saturating_duration_since(self.0.origin);
+        Millis(span.as_secs() * 1000 + u64::from(span.subsec_millis()))
+    }
+
+    /// A slot of one's own, given back when dropped.
+    pub fn slot(&self) -> Timer {
+        let mut table = self.0.table.borrow_mut();
+        let slot = table.free.pop().unwrap_or_else(|| {
+            table.due.push(Millis::NEVER);
+            table.wakers.push(None);
+            (table.due.len() - 1) as u32
+        });
+        drop(table);
+        Timer { timers: self.clone(), slot }
+    }
+
+    /// Wakes whoever is due, for as long as the worker runs. Cancel-safe.
+    pub async fn sweep(&self) {
+        loop {
+            let next = self.0.table.borrow_mut().fire(self.now());
+            if next == Millis::NEVER {
+                self.0.earlier.notified().await;
+                continue;
+            }
+            let wait = Duration::from_millis(next.0.saturating_sub(self.now().0)).max(GRANULARITY);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.0.earlier.notified() => {}
+            }
+        }
+    }
+}
+
+impl Table {
+    /// Wakes the slots that are due and returns when the next one is.
+    fn fire(&mut self, now: Millis) -> Millis {
+        let mut next = Millis::NEVER;
+        for (due, waker) in self.due.iter_mut().zip(&mut self.wakers) {
+            if *due <= now {
+                *due = Millis::NEVER;
+                if let Some(waker) = waker.take() {
+                    waker.wake();
+                }
+            }
+            next = next.min(*due);
+        }
+        self.next = next;
+        next
+    }
+}
+
+/// One slot of [`Timers`]: at most one deadline at a time.
+#[derive(Debug)]
+pub struct Timer {
+    timers: Timers,
+    slot: u32,
+}
+
+impl Timer {
+    /// The clock that this deadline is on.
+    pub fn clock(&self) -> &Timers {
+        &self.timers
+    }
+
+    /// Ready when `due` has come; otherwise the task is woken then. A later call replaces the
+    /// deadline of an earlier one.
+    pub fn poll(&self, context: &mut Context<'_>, due: Millis) -> Poll<()> {
+        if due != Millis::NEVER && self.timers.now() >= due {
+            return Poll::Ready(());
+        }
+        self.set(context, due);
+        Poll::Pending
+    }
+
+    /// Like [`Timer::poll`] for a deadline that is known to be ahead: no clock is read.
+    pub fn set(&self, context: &mut Context<'_>, due: Millis) {
+        let shared = &self.timers.0;
+        let mut table = shared.table.borrow_mut();
+        let slot = self.slot as usize;
+        let Table { due: dues, wakers, next, .. } = &mut *table;
+        let (Some(entry), Some(waker)) = (dues.get_mut(slot), wakers.get_mut(slot)) else { return };
+        *entry = due;
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            *waker = Some(context.waker().clone());
+        }
+        if due < *next {
+            *next = due;
+            shared.earlier.notify_one();
+        }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let mut table = self.timers.0.table.borrow_mut();
+        let slot = self.slot as usize;
+        table.due[slot] = Millis::NEVER;
+        table.wakers[slot] = None;
+        table.free.push(self.slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[test]
+    fn a_deadline_wakes_its_task_and_a_later_one_replaces_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let timers = Timers::default();
+            let timer = timers.slot();
+            let far = timers.now().after(Some(Duration::from_secs(3600)));
+            let near = timers.now().after(Some(Duration::from_millis(20)));
+            let mut armed = false;
+            let wait = poll_fn(|context| {
+                if !armed {
+                    assert!(timer.poll(context, far).is_pending());
+                    armed = true;
+                }
+                timer.poll(context, near)
+            });
+            tokio::select! {
+                () = timers.sweep() => unreachable!("the sweep never ends"),
+                () = wait => {}
+            }
+            assert!(timers.now() >= near);
+        });
+    }
+
+    #[test]
+    fn a_dropped_slot_is_used_again() {
+        let timers = Timers::default();
+        let first = timers.slot();
+        let number = first.slot;
+        drop(first);
+        assert_eq!(timers.slot().slot, number);
+    }
+
+    #[test]
+    fn no_span_means_never() {
+        assert_eq!(Millis(5).after(None), Millis::NEVER);
+        assert_eq!(Millis(5).after(Some(Duration::from_millis(7))), Millis(12));
+    }
+}

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::fields::Span;
 use super::head::{RequestHead, ResponseHead};
+use super::name::Name;
 
 /// The scheme that the client used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,4 +56,72 @@ pub struct Exchange {
     pub request: RequestHead,
     /// What is answered; filled by the endpoint or by a middleware.
     pub response: ResponseHead,
+    /// The body of an answer that a middleware or the proxy itself made.
+    pub reply: Vec<u8>,
+    request_id: RequestId,
 }
+
+#[derive(Clone, Copy, Debug)]
+enum RequestId {
+    /// Made here, as text.
+    Made([u8; 36]),
+    /// Taken over from a trusted proxy.
+    Believed(Span),
+}
+
+impl Default for RequestId {
+    fn default() -> RequestId {
+        RequestId::Made([b'0'; 36])
+    }
+}
+
+/// Longest X-Request-Id that is taken over, in bytes.
+const MAX_REQUEST_ID: usize = 128;
+
+impl Exchange {
+    /// Makes it ready for the next request, keeping the memory.
+    pub fn clear(&mut self) {
+        self.request.clear();
+        self.response.clear();
+        self.reply.clear();
+    }
+
+    /// Gives the request an identity: that of a trusted proxy, else these bytes as a UUIDv7
+    /// (RFC 9562 §5.7: 48 bits of Unix milliseconds, then random bits).
+    pub fn identify(&mut self, bytes: [u8; 16]) {
+        let fields = &self.request.fields;
+        let told = fields.list().iter().find(|field| field.known == Name::XRequestId).map(|field| field.value);
+        match told {
+            Some(span) if self.client.trusted && (1..=MAX_REQUEST_ID).contains(&span.len()) => {
+                self.request_id = RequestId::Believed(span);
+            }
+            _ => self.set_request_id(bytes),
+        }
+    }
+
+    /// The identity of the request, as X-Request-Id tells it.
+    pub fn request_id(&self) -> &[u8] {
+        match &self.request_id {
+            RequestId::Made(text) => text,
+            RequestId::Believed(span) => self.request.fields.text(*span),
+        }
+    }
+
+    pub(super) fn set_request_id(&mut self, mut bytes: [u8; 16]) {
+        bytes[6] = bytes[6] & 0x0f | 0x70;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let mut text = [b'-'; 36];
+        let mut at = 0;
+        for (number, byte) in bytes.into_iter().enumerate() {
+            if matches!(number, 4 | 6 | 8 | 10) {
+                at += 1;
+            }
+            text[at] = HEX[usize::from(byte >> 4)];
+            text[at + 1] = HEX[usize::from(byte & 15)];
+            at += 2;
+        }
+        self.request_id = RequestId::Made(text);
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";

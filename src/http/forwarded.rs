@@ -1,1 +1,255 @@
-//! http/forwarded
+//! What is passed on of a head, and what the proxy says about the client.
+//!
+//! One place decides for both versions of HTTP which fields cross the proxy: hop-by-hop fields and
+//! those that `Connection` lists stay behind (RFC 9110 §7.6.1), forwarding fields are replaced
+//! unless the peer is in `trusted_proxies`.
+
+use std::io::Write as _;
+
+use super::exchange::Exchange;
+use super::fields::{Fields, items};
+use super::head::{ResponseHead, split_port};
+use super::name::Name;
+
+/// Calls `put` for each field that goes to the endpoint, except Host and Content-Length, which
+/// belong to the writer of the head.
+pub fn request_fields(exchange: &Exchange, mut put: impl FnMut(&[u8], &[u8])) {
+    let fields = &exchange.request.fields;
+    let listed = Listed::of(fields);
+    let trusted = exchange.client.trusted;
+    for (known, name, value) in fields.iter() {
+        let stays = known.is_hop_by_hop()
+            || matches!(known, Name::Host | Name::ContentLength)
+            || (is_forwarding(known) && !(trusted && known == Name::Forwarded))
+            || (listed.any && listed.names(fields, known, name));
+        if !stays {
+            put(name, value);
+        }
+    }
+    about_client(exchange, &mut put);
+    if wants_trailers(fields) {
+        put(b"te", b"trailers");
+    }
+}
+
+/// Whether the client takes trailers.
+pub fn wants_trailers(fields: &Fields) -> bool {
+    fields.all(Name::Te).flat_map(items).any(|item| item.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// Calls `put` for each field of the answer that goes to the client, except Content-Length,
+/// which belongs to the writer of the head.
+pub fn response_fields(response: &ResponseHead, mut put: impl FnMut(&[u8], &[u8])) {
+    let fields = &response.fields;
+    let listed = Listed::of(fields);
+    for (known, name, value) in fields.iter() {
+        let upgrade_is_told = known == Name::Upgrade && response.status == 426;
+        let stays = (known.is_hop_by_hop() && !upgrade_is_told)
+            || known == Name::ContentLength
+            || (listed.any && listed.names(fields, known, name));
+        if !stays {
+            put(name, value);
+        }
+    }
+}
+
+/// The names that `Connection` lists.
+struct Listed {
+    /// Whether there is any beside the usual ones, which is rare.
+    any: bool,
+}
+
+impl Listed {
+    fn of(fields: &Fields) -> Listed {
+        let usual = |item: &[u8]| {
+            [&b"close"[..], b"keep-alive", b"te", b"upgrade"].iter().any(|name| item.eq_ignore_ascii_case(name))
+        };
+        Listed { any: fields.all(Name::Connection).flat_map(items).any(|item| !usual(item)) }
+    }
+
+    fn names(&self, fields: &Fields, known: Name, name: &[u8]) -> bool {
+        known.is_removable_by_connection()
+            && fields.all(Name::Connection).flat_map(items).any(|item| item.eq_ignore_ascii_case(name))
+    }
+}
+
+fn is_forwarding(name: Name) -> bool {
+    matches!(
+        name,
+        Name::Forwarded
+            | Name::XForwardedFor
+            | Name::XForwardedHost
+            | Name::XForwardedPort
+            | Name::XForwardedProto
+            | Name::XRequestId
+    )
+}
+
+/// X-Forwarded-For, -Proto, -Host, -Port and X-Request-Id.
+fn about_client(exchange: &Exchange, put: &mut impl FnMut(&[u8], &[u8])) {
+    let (request, client) = (&exchange.request, &exchange.client);
+    let believed = |name| if client.trusted { request.fields.get(name) } else { None };
+    let mut value = Scratch::default();
+    if client.trusted {
+        for earlier in request.fields.all(Name::XForwardedFor) {
+            value.push(earlier);
+            value.push(b", ");
+        }
+    }
+    value.address(client.address.ip());
+    put(b"x-forwarded-for", value.text());
+    put(b"x-forwarded-proto", believed(Name::XForwardedProto).unwrap_or(client.scheme.name().as_bytes()));
+    let host = believed(Name::XForwardedHost).unwrap_or(request.authority());
+    if !host.is_empty() {
+        put(b"x-forwarded-host", host);
+    }
+    let mut port = Scratch::default();
+    let asked = split_port(request.authority()).1;
+    match believed(Name::XForwardedPort).or(asked) {
+        Some(text) => port.push(text),
+        None => port.number(client.local.port()),
+    }
+    put(b"x-forwarded-port", port.text());
+    put(b"x-request-id", exchange.request_id());
+}
+
+/// A short text on the stack; longer ones spill to the heap (a long chain of trusted proxies).
+#[derive(Default)]
+struct Scratch {
+    inline: [u8; 48],
+    length: usize,
+    spilled: Vec<u8>,
+}
+
+impl Scratch {
+    fn push(&mut self, bytes: &[u8]) {
+        match self.inline.get_mut(self.length..self.length + bytes.len()) {
+            Some(room) if self.spilled.is_empty() => {
+                room.copy_from_slice(bytes);
+                self.length += bytes.len();
+            }
+            _ => {
+                if self.spilled.is_empty() {
+                    self.spilled.extend_from_slice(&self.inline[..self.length]);
+                }
+                self.spilled.extend_from_slice(bytes);
+            }
+        }
+    }
+
+    fn address(&mut self, address: std::net::IpAddr) {
+        match address {
+            std::net::IpAddr::V4(v4) => {
+                for (at, octet) in v4.octets().into_iter().enumerate() {
+                    if at > 0 {
+                        self.push(b".");
+                    }
+                    self.number(u16::from(octet));
+                }
+            }
+            std::net::IpAddr::V6(v6) => {
+                let mut text = [0u8; 48];
+                let mut rest = &mut text[..];
+                let _ = write!(rest, "{v6}");
+                let left = rest.len();
+                self.push(&text[..48 - left]);
+            }
+        }
+    }
+
+    fn number(&mut self, number: u16) {
+        let mut digits = [0u8; 5];
+        let (mut at, mut left) = (digits.len(), number);
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (left % 10) as u8;
+            left /= 10;
+            if left == 0 {
+                break;
+            }
+        }
+        self.push(&digits[at..]);
+    }
+
+    fn text(&self) -> &[u8] {
+        if self.spilled.is_empty() { &self.inline[..self.length] } else { &self.spilled }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Client, Scheme};
+
+    fn passed(trusted: bool, fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut exchange = Exchange::default();
+        exchange.client = Client {
+            address: "192.0.2.7:5000".parse().unwrap(),
+            local: "10.0.0.1:8443".parse().unwrap(),
+            scheme: Scheme::Https,
+            trusted,
+            ..Client::default()
+        };
+        exchange.request.authority = exchange.request.fields.append(b"a.example");
+        for (name, value) in fields {
+            exchange.request.fields.push(name.as_bytes(), value.as_bytes());
+        }
+        exchange.set_request_id([7; 16]);
+        let mut out = Vec::new();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        request_fields(&exchange, |name, value| out.push((text(name), text(value))));
+        out
+    }
+
+    fn value<'a>(fields: &'a [(String, String)], name: &str) -> Option<&'a str> {
+        fields.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    #[test]
+    fn the_endpoint_learns_who_asked() {
+        let fields = passed(false, &[]);
+        assert_eq!(value(&fields, "x-forwarded-for"), Some("192.0.2.7"));
+        assert_eq!(value(&fields, "x-forwarded-proto"), Some("https"));
+        assert_eq!(value(&fields, "x-forwarded-host"), Some("a.example"));
+        assert_eq!(value(&fields, "x-forwarded-port"), Some("8443"));
+        assert_eq!(value(&fields, "x-request-id"), Some("07070707-0707-7707-8707-070707070707"));
+    }
+
+    #[test]
+    fn forwarding_fields_of_a_stranger_are_replaced_and_of_a_trusted_proxy_kept() {
+        let sent = [("X-Forwarded-For", "1.2.3.4"), ("x-forwarded-proto", "http"), ("Forwarded", "for=x"), ("x-request-id", "abc")];
+        let stranger = passed(false, &sent);
+        assert_eq!(value(&stranger, "x-forwarded-for"), Some("192.0.2.7"));
+        assert_eq!(value(&stranger, "forwarded"), None);
+        assert_ne!(value(&stranger, "x-request-id"), Some("abc"));
+        let trusted = passed(true, &sent);
+        assert_eq!(value(&trusted, "x-forwarded-for"), Some("1.2.3.4, 192.0.2.7"));
+        assert_eq!(value(&trusted, "x-forwarded-proto"), Some("http"));
+        assert_eq!(value(&trusted, "forwarded"), Some("for=x"));
+        assert_eq!(trusted.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-proto")).count(), 1);
+    }
+
+    #[test]
+    fn hop_by_hop_fields_and_what_connection_lists_stay_behind() {
+        let fields = passed(
+            false,
+            &[("Connection", "close, X-Hop, Cookie"), ("X-Hop", "1"), ("Keep-Alive", "5"), ("Cookie", "a"), ("TE", "gzip, trailers"), ("Proxy", "x")],
+        );
+        for name in ["connection", "x-hop", "keep-alive", "proxy"] {
+            assert_eq!(value(&fields, name), None, "{name}");
+        }
+        assert_eq!(value(&fields, "cookie"), Some("a"), "Connection can not remove credentials");
+        assert_eq!(value(&fields, "te"), Some("trailers"));
+    }
+
+    #[test]
+    fn an_answer_loses_its_connection_fields() {
+        let mut response = ResponseHead { status: 200, ..ResponseHead::default() };
+        for (name, value) in [("Connection", "X-Hop"), ("X-Hop", "1"), ("Keep-Alive", "timeout=9"), ("Upgrade", "x"), ("A", "b")] {
+            response.fields.push(name.as_bytes(), value.as_bytes());
+        }
+        let mut names = Vec::new();
+        response_fields(&response, |name, _| names.push(String::from_utf8_lossy(name).into_owned()));
+        assert_eq!(names, ["A"]);
+    }
+}

@@ -1,1 +1,342 @@
-//! http/validate
+//! The one strict check that every request passes, whichever front end read it.
+//!
+//! A front end has filled method, target, version and fields; byte-level syntax (tokens, control
+//! bytes, line ends) is its matter. Here the message is judged as a whole and made canonical:
+//! one framing, one authority, one path, seen alike by routes, middlewares and endpoints.
+
+use super::fields::{Span, items};
+use super::framing::Framing;
+use super::head::{Method, RequestHead, Version, split_port};
+use super::name::Name;
+use super::path::{self, EncodedSlashes};
+use super::reason::Reason;
+
+/// Longest request line, method and version included (RFC 9112 §3 asks for 8,000 at least).
+pub const MAX_REQUEST_LINE: usize = 16 * 1024;
+
+/// Judges a request and fills authority, path, query and framing.
+pub fn request(head: &mut RequestHead, slashes: EncodedSlashes) -> Result<(), Reason> {
+    drop_aliases(head);
+    head.framing = framing(head)?;
+    expectation(head)?;
+    let target = split_target(head)?;
+    authority(head, target.authority)?;
+    canonical_path(head, target.path, slashes)
+}
+
+/// Drops names that some endpoints read as a framing, host or forwarding field because they map
+/// `_` to `-` (CGI environments, `underscores_in_headers`).
+fn drop_aliases(head: &mut RequestHead) {
+    let suspicious = head.fields.iter().any(|(known, name, _)| known == Name::Other && name.contains(&b'_'));
+    if suspicious {
+        head.fields.retain(|known, name, _| known != Name::Other || !is_alias(name));
+    }
+}
+
+fn is_alias(name: &[u8]) -> bool {
+    let mut plain = [0u8; 24];
+    let Some(plain) = plain.get_mut(..name.len()) else { return false };
+    plain.copy_from_slice(name);
+    plain.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
+    let known = Name::of(plain);
+    known.is_hop_by_hop() || !known.is_removable_by_connection() || known == Name::Expect
+}
+
+/// RFC 9112 §6.3, read strictly: one length or one `chunked`, never a choice.
+fn framing(head: &RequestHead) -> Result<Framing, Reason> {
+    let mut codings = head.fields.all(Name::TransferEncoding);
+    let mut lengths = head.fields.all(Name::ContentLength);
+    let (coding, length) = (codings.next(), lengths.next());
+    if codings.next().is_some() || lengths.next().is_some() || (coding.is_some() && length.is_some()) {
+        return Err(Reason::BadRequestFraming);
+    }
+    match (coding, length) {
+        (Some(coding), _) => {
+            if head.version != Version::Http11 {
+                return Err(Reason::BadRequestFraming);
+            }
+            transfer_coding(coding)
+        }
+        (None, Some(length)) => content_length(length).map(Framing::Length).ok_or(Reason::BadRequestFraming),
+        (None, None) => Ok(Framing::None),
+    }
+}
+
+fn transfer_coding(coding: &[u8]) -> Result<Framing, Reason> {
+    if coding.eq_ignore_ascii_case(b"chunked") {
+        return Ok(Framing::Chunked);
+    }
+    // A coding of the registry is well-formed but not ours to decode; all else is an attempt.
+    let unknown = [&b"gzip"[..], b"deflate", b"compress", b"gzip, chunked", b"deflate, chunked"];
+    if unknown.iter().any(|name| coding.eq_ignore_ascii_case(name)) {
+        return Err(Reason::NotImplemented);
+    }
+    Err(Reason::BadRequestFraming)
+}
+
+/// The value of a Content-Length: digits only, below 2^63.
+pub fn content_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || value.len() > 19 {
+        return None;
+    }
+    let mut number = 0u64;
+    for byte in value {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        number = number.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+    }
+    (number <= i64::MAX as u64).then_some(number)
+}
+
+/// `100-continue` is the only expectation there is (RFC 9110 §10.1.1); 1.0 clients can not wait.
+fn expectation(head: &mut RequestHead) -> Result<(), Reason> {
+    let Some(first) = head.fields.get(Name::Expect) else { return Ok(()) };
+    if head.version == Version::Http10 {
+        head.fields.retain(|known, _, _| known != Name::Expect);
+        return Ok(());
+    }
+    let single = head.fields.all(Name::Expect).count() == 1;
+    if single && first.eq_ignore_ascii_case(b"100-continue") { Ok(()) } else { Err(Reason::ExpectationFailed) }
+}
+
+/// The parts of a target: the authority of an absolute form, then path and query.
+struct Target {
+    authority: Option<Span>,
+    path: Span,
+}
+
+/// Takes the target apart by its form (RFC 9112 §3.2).
+fn split_target(head: &mut RequestHead) -> Result<Target, Reason> {
+    let text = head.target();
+    if text.is_empty() || !text.iter().all(|byte| matches!(byte, 0x21..=0x7e)) || text.contains(&b'#') {
+        return Err(Reason::BadRequestTarget);
+    }
+    let start = head.target.start as usize;
+    if head.method == Method::Connect {
+        return Err(Reason::ConnectNotAllowed);
+    }
+    if text == b"*" {
+        if head.method != Method::Options {
+            return Err(Reason::BadRequestTarget);
+        }
+        return Ok(Target { authority: None, path: head.target });
+    }
+    if text.first() == Some(&b'/') {
+        return Ok(Target { authority: None, path: head.target });
+    }
+    let (scheme, rest) = [&b"http://"[..], b"https://"]
+        .iter()
+        .find(|scheme| text.len() > scheme.len() && text[..scheme.len()].eq_ignore_ascii_case(scheme))
+        .map(|scheme| (scheme.len() - 3, scheme.len()))
+        .ok_or(Reason::BadRequestTarget)?;
+    let end = text[rest..].iter().position(|byte| matches!(byte, b'/' | b'?')).map_or(text.len(), |at| rest + at);
+    if end == rest {
+        return Err(Reason::BadRequestTarget);
+    }
+    let path = Span::new(start + end, start + text.len());
+    head.scheme = Span::new(start, start + scheme);
+    Ok(Target { authority: Some(Span::new(start + rest, start + end)), path })
+}
+
+/// Settles who is addressed: exactly one valid Host, or the absolute form, which wins.
+fn authority(head: &mut RequestHead, absolute: Option<Span>) -> Result<(), Reason> {
+    let mut hosts = head.fields.list().iter().filter(|field| field.known == Name::Host);
+    let (host, second) = (hosts.next().map(|field| field.value), hosts.next());
+    if second.is_some() {
+        return Err(Reason::BadRequestHost);
+    }
+    for span in absolute.iter().chain(&host) {
+        if !is_authority(head.fields.text(*span)) {
+            return Err(Reason::BadRequestHost);
+        }
+    }
+    let chosen = match (absolute, host) {
+        (_, None) if head.version == Version::Http11 => return Err(Reason::BadRequestHost),
+        (Some(absolute), _) => absolute,
+        (None, Some(host)) => host,
+        (None, None) => return Ok(()),
+    };
+    head.authority = lower(head, chosen);
+    Ok(())
+}
+
+/// The span itself when it is in lower case already, else a copy in lower case.
+fn lower(head: &mut RequestHead, span: Span) -> Span {
+    let text = head.fields.text(span);
+    if !text.iter().any(u8::is_ascii_uppercase) {
+        return span;
+    }
+    let text = text.to_ascii_lowercase();
+    head.fields.append(&text)
+}
+
+/// `host [":" port]` of RFC 3986 without userinfo, empty host or comma.
+pub fn is_authority(text: &[u8]) -> bool {
+    let (host, port) = split_port(text);
+    let port_is_valid = port.is_none_or(|port| {
+        port.len() <= 5 && std::str::from_utf8(port).ok().and_then(|text| text.parse::<u16>().ok()).is_some()
+            && port.iter().all(u8::is_ascii_digit)
+    });
+    port_is_valid && (is_name(host) || is_bracketed_address(host))
+}
+
+fn is_name(host: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte);
+    !host.is_empty() && host.len() <= 255 && host.iter().all(allowed)
+}
+
+fn is_bracketed_address(host: &[u8]) -> bool {
+    host.strip_prefix(b"[")
+        .and_then(|rest| rest.strip_suffix(b"]"))
+        .and_then(|inner| std::str::from_utf8(inner).ok())
+        .is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())
+}
+
+/// Splits the query off and makes the path canonical.
+fn canonical_path(head: &mut RequestHead, whole: Span, slashes: EncodedSlashes) -> Result<(), Reason> {
+    let text = head.fields.text(whole);
+    if text == b"*" {
+        head.path = whole;
+        return Ok(());
+    }
+    let (start, end) = (whole.start as usize, whole.end as usize);
+    let question = memchr::memchr(b'?', text);
+    head.query = question.map(|at| Span::new(start + at + 1, end));
+    let raw = Span::new(start, question.map_or(end, |at| start + at));
+    if raw.is_empty() {
+        head.path = head.fields.append(b"/");
+        return Ok(());
+    }
+    let mut rewritten = Vec::new();
+    let outcome = path::canonical(head.fields.text(raw), slashes, &mut rewritten);
+    head.path = match outcome.map_err(|_| Reason::BadRequestTarget)? {
+        path::Canonical::AsIs => raw,
+        path::Canonical::Rewritten => head.fields.append(&rewritten),
+    };
+    Ok(())
+}
+
+/// Whether the client asked with `Connection: close`, or is an 1.0 client that did not ask to
+/// keep the connection (RFC 9112 §9.3).
+pub fn wants_close(version: Version, connection: impl Iterator<Item = impl AsRef<[u8]>>) -> bool {
+    let mut keep = version != Version::Http10;
+    for value in connection {
+        for item in items(value.as_ref()) {
+            if item.eq_ignore_ascii_case(b"close") {
+                return true;
+            }
+            keep |= item.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    !keep
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(method: &[u8], target: &[u8], version: Version, fields: &[(&str, &str)]) -> Result<RequestHead, Reason> {
+        let mut head = RequestHead { version, method: Method::of(method), ..RequestHead::default() };
+        head.method_text = head.fields.append(method);
+        head.target = head.fields.append(target);
+        for (name, value) in fields {
+            head.fields.push(name.as_bytes(), value.as_bytes());
+        }
+        request(&mut head, EncodedSlashes::Keep).map(|()| head)
+    }
+
+    fn refused(method: &[u8], target: &[u8], fields: &[(&str, &str)]) -> Option<Reason> {
+        judge(method, target, Version::Http11, fields).err()
+    }
+
+    const HOST: (&str, &str) = ("Host", "A.example:8080");
+
+    #[test]
+    fn a_plain_request_gets_one_authority_one_path_and_its_query_untouched() {
+        let head = judge(b"GET", b"/a/../b?x=;%zz", Version::Http11, &[HOST]).unwrap();
+        assert_eq!(head.authority(), b"a.example:8080");
+        assert_eq!(head.host(), b"a.example");
+        assert_eq!(head.path(), b"/b");
+        assert_eq!(head.query(), Some(&b"x=;%zz"[..]));
+        assert_eq!(head.framing, Framing::None);
+    }
+
+    #[test]
+    fn the_absolute_form_wins_over_host() {
+        let head = judge(b"GET", b"http://Right.example/x", Version::Http11, &[HOST]).unwrap();
+        assert_eq!(head.authority(), b"right.example");
+        assert_eq!(head.path(), b"/x");
+        let head = judge(b"GET", b"http://right.example?q", Version::Http11, &[HOST]).unwrap();
+        assert_eq!((head.path(), head.query()), (&b"/"[..], Some(&b"q"[..])));
+    }
+
+    #[test]
+    fn an_ambiguous_length_is_refused() {
+        let chunked = ("Transfer-Encoding", "chunked");
+        for fields in [
+            &[HOST, ("Content-Length", "5"), chunked][..],
+            &[HOST, ("Content-Length", "5"), ("Content-Length", "5")],
+            &[HOST, chunked, chunked],
+            &[HOST, ("Content-Length", "5, 5")],
+            &[HOST, ("Content-Length", "+5")],
+            &[HOST, ("Content-Length", "")],
+            &[HOST, ("Content-Length", "9223372036854775808")],
+            &[HOST, ("Transfer-Encoding", "chunked, identity")],
+            &[HOST, ("Transfer-Encoding", "xchunked")],
+            &[HOST, ("Transfer-Encoding", "")],
+        ] {
+            assert_eq!(refused(b"POST", b"/", fields), Some(Reason::BadRequestFraming), "{fields:?}");
+        }
+        assert_eq!(refused(b"POST", b"/", &[HOST, ("Transfer-Encoding", "gzip")]), Some(Reason::NotImplemented));
+        assert!(judge(b"POST", b"/", Version::Http10, &[HOST, chunked]).is_err());
+    }
+
+    #[test]
+    fn a_bad_host_is_refused() {
+        for host in ["", "a b", "a,b", "user@a", "a/b", "a:x", "a:99999", "[::g]", "a:80:80", "a:+8"] {
+            assert_eq!(refused(b"GET", b"/", &[("Host", host)]), Some(Reason::BadRequestHost), "{host}");
+        }
+        assert_eq!(refused(b"GET", b"/", &[]), Some(Reason::BadRequestHost));
+        assert_eq!(refused(b"GET", b"/", &[HOST, HOST]), Some(Reason::BadRequestHost));
+        assert!(judge(b"GET", b"/", Version::Http10, &[]).is_ok());
+        assert!(judge(b"GET", b"/", Version::Http11, &[("Host", "[::1]:80")]).is_ok());
+    }
+
+    #[test]
+    fn a_target_of_the_wrong_form_is_refused() {
+        for (method, target) in [
+            (&b"GET"[..], &b"*"[..]), (b"GET", b"x"), (b"GET", b"/a#b"), (b"GET", b"/\x80"),
+            (b"GET", b"ftp://a/"), (b"GET", b"http:///x"), (b"GET", b""),
+        ] {
+            assert_eq!(refused(method, target, &[HOST]), Some(Reason::BadRequestTarget));
+        }
+        assert_eq!(refused(b"CONNECT", b"a.example:443", &[HOST]), Some(Reason::ConnectNotAllowed));
+        assert!(judge(b"OPTIONS", b"*", Version::Http11, &[HOST]).is_ok());
+    }
+
+    #[test]
+    fn an_underscore_alias_of_a_framing_field_is_dropped_and_other_underscores_pass() {
+        let head = judge(b"GET", b"/", Version::Http11, &[HOST, ("Content_Length", "5"), ("x_forwarded-For", "1"), ("x_a", "1")]);
+        let head = head.unwrap();
+        assert_eq!(head.fields.find(b"content_length"), None);
+        assert_eq!(head.fields.find(b"x_forwarded-for"), None);
+        assert_eq!(head.fields.find(b"x_a"), Some(&b"1"[..]));
+    }
+
+    #[test]
+    fn only_100_continue_can_be_expected() {
+        assert!(judge(b"POST", b"/", Version::Http11, &[HOST, ("Expect", "100-Continue")]).is_ok());
+        assert_eq!(refused(b"POST", b"/", &[HOST, ("Expect", "y 100-continue")]), Some(Reason::ExpectationFailed));
+        let head = judge(b"POST", b"/", Version::Http10, &[HOST, ("Expect", "100-continue")]).unwrap();
+        assert_eq!(head.fields.get(Name::Expect), None);
+    }
+
+    #[test]
+    fn persistence_follows_version_and_connection() {
+        assert!(!wants_close(Version::Http11, [b"x".as_slice()].iter()));
+        assert!(wants_close(Version::Http11, [b"x, Close".as_slice()].iter()));
+        assert!(wants_close(Version::Http10, std::iter::empty::<&[u8]>()));
+        assert!(!wants_close(Version::Http10, [b"keep-alive".as_slice()].iter()));
+    }
+}

@@ -1,0 +1,130 @@
+//! Reads a response head.
+
+use std::mem::MaybeUninit;
+
+use super::request::span_in;
+use crate::http::validate::content_length;
+use crate::http::{Framing, Method, Name, Reason, ResponseHead, Version};
+
+/// Longest response head that is read, in bytes.
+pub const MAX_HEAD: usize = 64 * 1024;
+/// Most field lines of a response head.
+pub const MAX_FIELDS: usize = 256;
+
+/// Reads the complete head in `bytes` into `head`. An interim head (1xx) has no body; a final one
+/// is framed for the `method` that asked (RFC 9112 §6.3).
+pub fn parse(bytes: &[u8], method: Method, head: &mut ResponseHead) -> Result<(), Reason> {
+    head.clear();
+    let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_FIELDS];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed =
+        httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut slots);
+    match parsed {
+        Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
+        Err(httparse::Error::TooManyHeaders) => return Err(Reason::ResponseHeaderTooLarge),
+        _ => return Err(Reason::BadResponseHead),
+    }
+    let (Some(status), Some(version)) = (response.code, response.version) else {
+        return Err(Reason::BadResponseHead);
+    };
+    if !(100..=599).contains(&status) {
+        return Err(Reason::BadResponseHead);
+    }
+    let reason = response.reason.unwrap_or_default();
+    head.fields.append(bytes);
+    head.status = status;
+    head.version = if version == 0 { Version::Http10 } else { Version::Http11 };
+    if !reason.is_empty() {
+        head.reason = span_in(bytes, reason.as_bytes());
+    }
+    for field in response.headers.iter() {
+        let value = field.value.trim_ascii_end();
+        head.fields.push_span(span_in(bytes, field.name.as_bytes()), span_in(bytes, value));
+    }
+    head.framing = framing(head, method)?;
+    Ok(())
+}
+
+fn framing(head: &ResponseHead, method: Method) -> Result<Framing, Reason> {
+    let mut codings = head.fields.all(Name::TransferEncoding);
+    let mut lengths = head.fields.all(Name::ContentLength);
+    let (coding, length) = (codings.next(), lengths.next());
+    if codings.next().is_some() || lengths.next().is_some() || (coding.is_some() && length.is_some()) {
+        return Err(Reason::BadResponseFraming);
+    }
+    let length = match length {
+        Some(value) => Some(content_length(value).ok_or(Reason::BadResponseFraming)?),
+        None => None,
+    };
+    if method == Method::Head || matches!(head.status, 100..=199 | 204 | 304) {
+        return Ok(Framing::None);
+    }
+    match (coding, length) {
+        (Some(coding), _) if head.version == Version::Http11 && coding.eq_ignore_ascii_case(b"chunked") => {
+            Ok(Framing::Chunked)
+        }
+        (Some(_), _) => Err(Reason::BadResponseFraming),
+        (None, Some(length)) => Ok(Framing::Length(length)),
+        (None, None) => Ok(Framing::UntilClose),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &str, method: Method) -> Result<ResponseHead, Reason> {
+        let mut head = ResponseHead::default();
+        parse(bytes.as_bytes(), method, &mut head).map(|()| head)
+    }
+
+    fn framed(fields: &str, method: Method) -> Result<Framing, Reason> {
+        read(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n"), method).map(|head| head.framing)
+    }
+
+    #[test]
+    fn status_reason_and_fields_are_read() {
+        let head = read("HTTP/1.1 404 Not  Here\r\nServer: x\r\nContent-Length: 3\r\n\r\n", Method::Get).unwrap();
+        assert_eq!(head.status, 404);
+        assert_eq!(head.fields.text(head.reason), b"Not  Here");
+        assert_eq!(head.framing, Framing::Length(3));
+    }
+
+    #[test]
+    fn the_body_is_framed_by_one_rule_only() {
+        assert_eq!(framed("Transfer-Encoding: Chunked\r\n", Method::Get), Ok(Framing::Chunked));
+        assert_eq!(framed("", Method::Get), Ok(Framing::UntilClose));
+        for fields in [
+            "Content-Length: 2\r\nContent-Length: 2\r\n",
+            "Content-Length: -2\r\n",
+            "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: gzip\r\n",
+        ] {
+            assert_eq!(framed(fields, Method::Get), Err(Reason::BadResponseFraming), "{fields}");
+        }
+    }
+
+    #[test]
+    fn head_204_and_304_have_no_body_whatever_they_say() {
+        assert_eq!(framed("Content-Length: 9\r\n", Method::Head), Ok(Framing::None));
+        for status in [103, 204, 304] {
+            let head = read(&format!("HTTP/1.1 {status} X\r\nContent-Length: 4\r\n\r\n"), Method::Get);
+            assert_eq!(head.unwrap().framing, Framing::None);
+        }
+    }
+
+    #[test]
+    fn what_is_not_http_is_refused() {
+        for bytes in [
+            "HTTP/1.1 2x0 OK\r\n\r\n",
+            "HTTP/1.1 099 OK\r\n\r\n",
+            "HTTP/1.1 600 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n",
+            "<html>\r\n\r\n",
+        ] {
+            assert_eq!(read(bytes, Method::Get).err(), Some(Reason::BadResponseHead), "{bytes}");
+        }
+    }
+}

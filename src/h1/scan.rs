@@ -1,0 +1,61 @@
+//! Finds the end of a head, once over every byte however slowly they come.
+
+/// Where the search for the empty line stands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scan {
+    /// Bytes looked at.
+    seen: usize,
+    /// Where the current line starts.
+    line: usize,
+}
+
+/// A line feed without a carriage return before it (RFC 9112 §2.2 lets a server refuse it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BareLineFeed;
+
+impl Scan {
+    /// The length of the head including its empty line, when it is complete. `bytes` is the same
+    /// buffer as at the last call with more at its end.
+    pub fn end_of_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, BareLineFeed> {
+        while let Some(offset) = memchr::memchr(b'\n', &bytes[self.seen.min(bytes.len())..]) {
+            let feed = self.seen + offset;
+            if feed == 0 || bytes[feed - 1] != b'\r' {
+                return Err(BareLineFeed);
+            }
+            let is_empty = feed - 1 == self.line;
+            (self.seen, self.line) = (feed + 1, feed + 1);
+            if is_empty {
+                return Ok(Some(feed + 1));
+            }
+        }
+        self.seen = bytes.len();
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_empty_line_ends_the_head_whatever_the_pieces() {
+        let bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nrest";
+        for step in 1..bytes.len() {
+            let mut scan = Scan::default();
+            let mut found = None;
+            for end in (step..=bytes.len()).step_by(step).chain([bytes.len()]) {
+                found = scan.end_of_head(&bytes[..end]).unwrap();
+                if found.is_some() {
+                    break;
+                }
+            }
+            assert_eq!(found, Some(27), "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_bare_line_feed_is_refused_at_once() {
+        assert_eq!(Scan::default().end_of_head(b"GET / HTTP/1.1\nHost"), Err(BareLineFeed));
+        assert_eq!(Scan::default().end_of_head(b"\n"), Err(BareLineFeed));
+    }
+}

@@ -1,0 +1,209 @@
+//! Writes heads, chunk frames and trailers. `put` receives the bytes in order.
+
+use crate::http::forwarded;
+use crate::http::{Exchange, Fields, Framing, Method, ResponseHead, Version};
+
+/// Writes the head of the request that goes to an endpoint, from its parsed form only.
+pub fn request(exchange: &Exchange, host: &[u8], mut put: impl FnMut(&[u8])) {
+    let request = &exchange.request;
+    put(request.method_text());
+    put(b" ");
+    put(request.path());
+    if let Some(query) = request.query() {
+        put(b"?");
+        put(query);
+    }
+    put(b" HTTP/1.1\r\n");
+    field(&mut put, b"host", host);
+    let mut has_te = false;
+    forwarded::request_fields(exchange, |name, value| {
+        has_te |= name == b"te";
+        field(&mut put, name, value);
+    });
+    if has_te {
+        // RFC 9110 §10.1.4: TE is hop-by-hop and says so.
+        field(&mut put, b"connection", b"TE");
+    }
+    framing_fields(request.framing, &mut put);
+    put(b"\r\n");
+}
+
+/// How a connection goes on after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// It stays open, as is usual for the version.
+    Keep,
+    /// It stays open for an 1.0 client, which must be told.
+    KeepTold,
+    /// It closes.
+    Close,
+}
+
+/// Writes the head of an answer. `framing` is how the body goes to this client, `length` what a
+/// body-less answer says of the body that it leaves out (HEAD, 304).
+pub fn response(
+    response: &ResponseHead,
+    framing: Framing,
+    length: Option<&[u8]>,
+    persistence: Persistence,
+    mut put: impl FnMut(&[u8]),
+) {
+    status_line(response, &mut put);
+    forwarded::response_fields(response, |name, value| field(&mut put, name, value));
+    match (framing, length) {
+        (Framing::None, Some(length)) => field(&mut put, b"content-length", length),
+        _ => framing_fields(framing, &mut put),
+    }
+    match persistence {
+        Persistence::Keep => {}
+        Persistence::KeepTold => put(b"connection: keep-alive\r\n"),
+        Persistence::Close => put(b"connection: close\r\n"),
+    }
+    put(b"\r\n");
+}
+
+/// Writes an interim answer (1xx).
+pub fn interim(response: &ResponseHead, mut put: impl FnMut(&[u8])) {
+    status_line(response, &mut put);
+    forwarded::response_fields(response, |name, value| field(&mut put, name, value));
+    put(b"\r\n");
+}
+
+fn status_line(response: &ResponseHead, put: &mut impl FnMut(&[u8])) {
+    put(b"HTTP/1.1 ");
+    put(&digits(response.status));
+    put(b" ");
+    let reason = response.fields.text(response.reason);
+    put(if reason.is_empty() { phrase(response.status) } else { reason });
+    put(b"\r\n");
+}
+
+fn digits(status: u16) -> [u8; 3] {
+    [100, 10, 1].map(|unit| b'0' + (status / unit % 10) as u8)
+}
+
+/// The usual reason phrase of a status.
+fn phrase(status: u16) -> &'static [u8] {
+    http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or_default()
+        .as_bytes()
+}
+
+fn field(put: &mut impl FnMut(&[u8]), name: &[u8], value: &[u8]) {
+    put(name);
+    put(b": ");
+    put(value);
+    put(b"\r\n");
+}
+
+fn framing_fields(framing: Framing, put: &mut impl FnMut(&[u8])) {
+    match framing {
+        Framing::None | Framing::UntilClose => {}
+        Framing::Length(length) => {
+            let mut text = [0; 20];
+            field(put, b"content-length", decimal(length, &mut text));
+        }
+        Framing::Chunked => put(b"transfer-encoding: chunked\r\n"),
+    }
+}
+
+fn decimal(number: u64, text: &mut [u8; 20]) -> &[u8] {
+    let (mut at, mut left) = (text.len(), number);
+    loop {
+        at -= 1;
+        text[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            return &text[at..];
+        }
+    }
+}
+
+/// The line before a chunk of `length` bytes; `length` is not 0.
+pub fn chunk_line(length: usize, mut put: impl FnMut(&[u8])) {
+    debug_assert!(length > 0, "a chunk of no bytes ends the body");
+    let mut text = [0; 18];
+    let (mut at, mut left) = (16, length);
+    while left > 0 {
+        at -= 1;
+        text[at] = b"0123456789abcdef"[left & 15];
+        left >>= 4;
+    }
+    text[16..].copy_from_slice(b"\r\n");
+    put(&text[at..]);
+}
+
+/// The end of a chunked body, with its trailers.
+pub fn chunked_end(trailers: &Fields, mut put: impl FnMut(&[u8])) {
+    put(b"0\r\n");
+    for (_, name, value) in trailers.iter() {
+        field(&mut put, name, value);
+    }
+    put(b"\r\n");
+}
+
+/// How a body of this framing goes to a client of this version.
+pub fn framing_for(version: Version, method: Method, status: u16, framing: Framing) -> Framing {
+    let has_none = method == Method::Head || matches!(status, 204 | 304);
+    match framing {
+        _ if has_none => Framing::None,
+        Framing::None => Framing::Length(0),
+        Framing::Length(length) => Framing::Length(length),
+        // A chunked body shows its end; one that ends with the connection does not.
+        Framing::Chunked | Framing::UntilClose if version == Version::Http11 => Framing::Chunked,
+        Framing::Chunked | Framing::UntilClose => Framing::UntilClose,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_request_is_written_from_its_parsed_form() {
+        let mut exchange = Exchange::default();
+        let head = &mut exchange.request;
+        let bytes = b"POST /a/../b?q HTTP/1.1\r\nHost: a.example\r\nX-A: 1\r\nContent-Length: 05\r\n\r\n";
+        let limits = crate::h1::request::HeadLimits { bytes: 1000, fields: 100 };
+        crate::h1::request::parse(bytes, limits, head).unwrap();
+        crate::http::validate::request(head, crate::http::path::EncodedSlashes::Keep).unwrap();
+        let out = text(|out| request(&exchange, b"a.example", |bytes| out.extend_from_slice(bytes)));
+        assert!(out.starts_with("POST /b?q HTTP/1.1\r\nhost: a.example\r\nX-A: 1\r\n"), "{out}");
+        assert!(out.ends_with("content-length: 5\r\n\r\n"), "{out}");
+    }
+
+    #[test]
+    fn an_answer_keeps_its_phrase_and_gets_one_framing() {
+        let mut head = ResponseHead::default();
+        let bytes = b"HTTP/1.1 200 Fine\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        crate::h1::response::parse(bytes, Method::Get, &mut head).unwrap();
+        let out = text(|out| {
+            response(&head, Framing::Chunked, None, Persistence::Close, |bytes| out.extend_from_slice(bytes));
+        });
+        assert_eq!(out, "HTTP/1.1 200 Fine\r\nX-A: 1\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+    }
+
+    #[test]
+    fn chunks_are_framed_in_hexadecimal() {
+        assert_eq!(text(|out| chunk_line(0x1a2f, |bytes| out.extend_from_slice(bytes))), "1a2f\r\n");
+        let mut trailers = Fields::default();
+        trailers.push(b"x-t", b"1");
+        assert_eq!(text(|out| chunked_end(&trailers, |bytes| out.extend_from_slice(bytes))), "0\r\nx-t: 1\r\n\r\n");
+    }
+
+    #[test]
+    fn an_old_client_gets_no_chunks() {
+        let for_client = |version| framing_for(version, Method::Get, 200, Framing::Chunked);
+        assert_eq!(for_client(Version::Http10), Framing::UntilClose);
+        assert_eq!(for_client(Version::Http11), Framing::Chunked);
+        assert_eq!(framing_for(Version::Http11, Method::Head, 200, Framing::Length(5)), Framing::None);
+    }
+}

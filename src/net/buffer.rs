@@ -1,0 +1,183 @@
+//! Read and write buffers, lent by a pool of the worker, so that an idle connection holds none.
+
+use std::cell::RefCell;
+
+/// What a buffer starts with: enough for a head and a usual body.
+pub const SMALL: usize = 16 * 1024;
+/// What a buffer grows to when a body keeps filling it.
+pub const LARGE: usize = 256 * 1024;
+/// How many free buffers of each size a worker keeps: 4 MiB small, 4 MiB large.
+const KEEP: [usize; 2] = [256, 16];
+
+thread_local! {
+    static POOL: RefCell<[Vec<Box<[u8]>>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+}
+
+fn class(size: usize) -> Option<usize> {
+    match size {
+        SMALL => Some(0),
+        LARGE => Some(1),
+        _ => None,
+    }
+}
+
+fn lend(size: usize) -> Box<[u8]> {
+    let pooled = class(size).and_then(|class| POOL.with_borrow_mut(|pool| pool[class].pop()));
+    pooled.unwrap_or_else(|| vec![0; size].into_boxed_slice())
+}
+
+fn give_back(memory: Box<[u8]>) {
+    let Some(class) = class(memory.len()) else { return };
+    // `try_with`: a buffer may be dropped while its thread ends.
+    let _ = POOL.try_with(|pool| {
+        let shelf = &mut pool.borrow_mut()[class];
+        if shelf.len() < KEEP[class] {
+            shelf.push(memory);
+        }
+    });
+}
+
+/// Bytes between a socket and its reader or writer. Empty buffers hold no memory after
+/// [`Buffer::release`].
+#[derive(Debug, Default)]
+pub struct Buffer {
+    memory: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// The bytes that are in it.
+    pub fn filled(&self) -> &[u8] {
+        &self.memory[self.start..self.end]
+    }
+
+    /// The bytes that are in it, to be changed in place.
+    pub fn filled_mut(&mut self) -> &mut [u8] {
+        &mut self.memory[self.start..self.end]
+    }
+
+    /// How many bytes are in it.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Whether no byte is in it.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// How much it can hold now.
+    pub fn capacity(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Drops bytes from the front.
+    pub fn consume(&mut self, count: usize) {
+        self.start = (self.start + count).min(self.end);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Shortens it to the first `length` bytes.
+    pub fn truncate(&mut self, length: usize) {
+        self.end = self.end.min(self.start + length);
+    }
+
+    /// Room to read into: at least one byte unless the buffer is full at its size.
+    pub fn spare(&mut self) -> &mut [u8] {
+        if self.memory.is_empty() {
+            self.memory = lend(SMALL);
+        }
+        if self.end == self.memory.len() && self.start > 0 {
+            self.memory.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        &mut self.memory[self.end..]
+    }
+
+    /// Says that `count` bytes of [`Buffer::spare`] were written.
+    pub fn fill(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.memory.len());
+    }
+
+    /// Appends bytes, growing as needed; the caller bounds what it appends.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.spare().len() < bytes.len() {
+            self.grow(self.len() + bytes.len());
+        }
+        self.memory[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    /// Makes it hold at least `capacity` bytes in all.
+    pub fn grow(&mut self, capacity: usize) {
+        if capacity <= self.memory.len() {
+            return;
+        }
+        let size = match capacity {
+            0..=SMALL => SMALL,
+            ..=LARGE => LARGE,
+            _ => capacity.next_power_of_two(),
+        };
+        let mut memory = lend(size);
+        let length = self.len();
+        memory[..length].copy_from_slice(self.filled());
+        give_back(std::mem::replace(&mut self.memory, memory));
+        (self.start, self.end) = (0, length);
+    }
+
+    /// Gives the memory back when it is empty.
+    pub fn release(&mut self) {
+        if self.is_empty() && !self.memory.is_empty() {
+            (self.start, self.end) = (0, 0);
+            give_back(std::mem::take(&mut self.memory));
+        }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        give_back(std::mem::take(&mut self.memory));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_pushed_comes_out_in_order_and_an_empty_buffer_holds_nothing() {
+        let mut buffer = Buffer::default();
+        buffer.push(b"hello ");
+        buffer.push(b"world");
+        buffer.consume(6);
+        assert_eq!(buffer.filled(), b"world");
+        buffer.release();
+        assert_eq!(buffer.capacity(), SMALL, "a buffer in use keeps its memory");
+        buffer.consume(5);
+        buffer.release();
+        assert_eq!(buffer.capacity(), 0);
+    }
+
+    #[test]
+    fn a_full_buffer_grows_and_keeps_its_bytes() {
+        let mut buffer = Buffer::default();
+        buffer.push(&vec![b'x'; SMALL]);
+        assert!(buffer.spare().is_empty());
+        buffer.push(b"y");
+        assert_eq!(buffer.capacity(), LARGE);
+        assert_eq!(buffer.len(), SMALL + 1);
+        assert_eq!(buffer.filled().last(), Some(&b'y'));
+    }
+
+    #[test]
+    fn consumed_room_at_the_front_is_used_again() {
+        let mut buffer = Buffer::default();
+        buffer.push(&vec![b'x'; SMALL]);
+        buffer.consume(SMALL - 1);
+        assert_eq!(buffer.spare().len(), SMALL - 1);
+        assert_eq!(buffer.filled(), b"x");
+    }
+}

@@ -1,0 +1,116 @@
+//! A byte stream to a client or an endpoint: TCP, TLS over TCP, or a unix socket.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+/// One open connection.
+#[derive(Debug)]
+pub enum Stream {
+    /// Clear text over TCP.
+    Tcp(TcpStream),
+    /// TLS that we accepted; boxed because a session is a kilobyte and most streams are plain.
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    /// Clear text over a unix socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Ready when the socket has bytes, an end or an error to read. No system call is made: it
+    /// answers from what the last poll of the event loop has learnt.
+    pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tcp(tcp) => tcp.poll_read_ready(context),
+            Stream::Tls(tls) => tls.get_ref().0.poll_read_ready(context),
+            Stream::Unix(unix) => unix.poll_read_ready(context),
+        }
+    }
+
+    /// Asks the kernel whether the peer has closed or sent anything: `Some` means that this idle
+    /// connection is of no use. One system call.
+    pub fn has_ended(&self) -> bool {
+        let mut byte = [0; 1];
+        let peeked = match self {
+            Stream::Tcp(tcp) => tcp.try_io(Interest::READABLE, || peek(tcp, &mut byte)),
+            Stream::Tls(tls) => {
+                let tcp = tls.get_ref().0;
+                tcp.try_io(Interest::READABLE, || peek(tcp, &mut byte))
+            }
+            Stream::Unix(unix) => unix.try_io(Interest::READABLE, || peek(unix, &mut byte)),
+        };
+        !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Closes with RST instead of FIN, so that the peer can not take what it has for the whole.
+    pub fn reset_on_close(&self) {
+        let tcp = match self {
+            Stream::Tcp(tcp) => tcp,
+            Stream::Tls(tls) => tls.get_ref().0,
+            Stream::Unix(_) => return,
+        };
+        if let Err(error) = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO)) {
+            tracing::debug!(%error, "linger not set");
+        }
+    }
+}
+
+fn peek(socket: &impl std::os::fd::AsFd, byte: &mut [u8]) -> io::Result<usize> {
+    let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+    let (_, count) = rustix::net::recv(socket, byte, flags)?;
+    Ok(count)
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Stream::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
+            Stream::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Stream::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
+            Stream::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
+            Stream::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Stream::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            Stream::Unix(unix) => Pin::new(unix).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            Stream::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A stream with its two buffers: what HTTP/1.1 is spoken over, on both sides of the proxy.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::buffer::{Buffer, LARGE};
+use super::stream::Stream;
+
+/// Output up to this size is gathered into one write; larger pieces are written from where they
+/// lie. Copying 8 KiB costs less than a second system call.
+const GATHER: usize = 8 * 1024;
+
+/// A stream with what was read but not used, and what is to be written.
+#[derive(Debug)]
+pub struct Wire {
+    stream: Stream,
+    /// Read, not used yet.
+    pub input: Buffer,
+    /// To be written.
+    pub output: Buffer,
+    full_reads: u8,
+}
+
+impl Wire {
+    /// Wraps a fresh stream.
+    pub fn new(stream: Stream) -> Wire {
+        Wire { stream, input: Buffer::default(), output: Buffer::default(), full_reads: 0 }
+    }
+
+    /// The stream below.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The stream, with the bytes that were read ahead of their use.
+    pub fn into_parts(self) -> (Stream, Buffer) {
+        (self.stream, self.input)
+    }
+
+    /// Reads once and says how many bytes came; 0 is the end. The input buffer must have room:
+    /// it is grown after two full reads, since then a body is coming that is worth it.
+    pub fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.full_reads >= 2 {
+            self.input.grow(LARGE);
+        }
+        let spare = self.input.spare();
+        let room = spare.len();
+        let mut read = ReadBuf::new(spare);
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+        let count = read.filled().len();
+        self.input.fill(count);
+        self.full_reads = if count == room { self.full_reads.saturating_add(1) } else { 0 };
+        Poll::Ready(Ok(count))
+    }
+
+    /// Takes `data` for writing and says how much of it was taken: small pieces wait for company
+    /// in the output buffer, large ones go out at once, together with what waited.
+    pub fn poll_send(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        if self.output.len() + data.len() <= GATHER {
+            self.output.push(data);
+            return Poll::Ready(Ok(data.len()));
+        }
+        let waiting = self.output.len();
+        let slices = [IoSlice::new(self.output.filled()), IoSlice::new(data)];
+        let slices = if waiting == 0 { &slices[1..] } else { &slices[..] };
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.output.consume(written.min(waiting));
+        // Nothing of `data` went out: try again, the next write waits for the socket.
+        match written.saturating_sub(waiting) {
+            0 => self.poll_send(context, data),
+            taken => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    /// Writes out everything that waits.
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(context, self.output.filled()))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.output.consume(written);
+        }
+        // A plain socket has nothing below; TLS may still hold a record that the socket refused.
+        match &mut self.stream {
+            Stream::Tls(tls) => Pin::new(tls).poll_flush(context),
+            Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Says that nothing more will be written (FIN, after `close_notify` with TLS).
+    pub fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    /// Gives empty buffers back to the pool.
+    pub fn rest(&mut self) {
+        self.full_reads = 0;
+        self.input.release();
+        self.output.release();
+    }
+}
