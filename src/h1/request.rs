@@ -59,6 +59,7 @@ pub(super) fn span_in(whole: &[u8], part: &[u8]) -> Span {
 
 fn reason_of(error: httparse::Error, bytes: &[u8]) -> Reason {
     match error {
+        httparse::Error::NewLine if !ends_in_version(first_line(bytes)) => Reason::BadRequestLine,
         httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::NewLine => {
             Reason::BadRequestField
         }
@@ -68,10 +69,17 @@ fn reason_of(error: httparse::Error, bytes: &[u8]) -> Reason {
     }
 }
 
+fn first_line(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == b'\r').next().unwrap_or_default()
+}
+
+fn ends_in_version(line: &[u8]) -> bool {
+    line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
+}
+
 /// Whether the request line is well-formed but for a version that we do not speak.
 fn has_other_version(bytes: &[u8]) -> bool {
-    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let mut words = line.split(|byte| *byte == b' ');
+    let mut words = first_line(bytes).split(|byte| *byte == b' ');
     let version = words.nth(2).unwrap_or_default();
     words.next().is_none()
         && matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]

@@ -114,11 +114,16 @@ fn about_client(exchange: &Exchange, put: &mut impl FnMut(&[u8], &[u8])) {
 }
 
 /// A short text on the stack; longer ones spill to the heap (a long chain of trusted proxies).
-#[derive(Default)]
 struct Scratch {
     inline: [u8; 48],
     length: usize,
     spilled: Vec<u8>,
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch { inline: [0; 48], length: 0, spilled: Vec::new() }
+    }
 }
 
 impl Scratch {

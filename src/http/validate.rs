@@ -211,7 +211,7 @@ fn canonical_path(head: &mut RequestHead, whole: Span, slashes: EncodedSlashes) 
     let mut rewritten = Vec::new();
     let outcome = path::canonical(head.fields.text(raw), slashes, &mut rewritten);
     head.path = match outcome.map_err(|_| Reason::BadRequestTarget)? {
-        path::Canonical::AsIs => raw,
+        path::Canonical::Unchanged => raw,
         path::Canonical::Rewritten => head.fields.append(&rewritten),
     };
     Ok(())
