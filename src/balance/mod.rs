@@ -1,1 +1,3 @@
 //! balance/mod
+
+pub mod settings;

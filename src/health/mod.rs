@@ -1,1 +1,3 @@
 //! health/mod
+
+pub mod settings;
