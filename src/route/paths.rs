@@ -1,0 +1,231 @@
+//! Finds what belongs to a path: exact, then template, then the longest prefix, then regex, then
+//! what is there for any path.
+
+use memchr::{memchr_iter, memrchr};
+use regex::bytes::Regex;
+use rustc_hash::FxHashMap;
+
+use super::captures::Captures;
+use super::templates::Templates;
+use super::work;
+
+/// Asks whether the route with that number takes the request.
+pub(super) trait Accept: FnMut(u32) -> bool {}
+
+impl<F: FnMut(u32) -> bool> Accept for F {}
+
+/// Numbers of routes by path pattern. Routes with the same pattern are tried in the order in which
+/// they were added.
+#[derive(Debug, Default)]
+pub(super) struct PathIndex {
+    exact: FxHashMap<Box<[u8]>, Vec<u32>>,
+    templates: Templates,
+    prefixes: Prefixes,
+    regexes: Vec<(Regex, u32)>,
+    any: Vec<u32>,
+}
+
+impl PathIndex {
+    /// Adds a route for every path.
+    pub(super) fn add_any(&mut self, route: u32) {
+        self.any.push(route);
+    }
+
+    /// Adds a route for one path.
+    pub(super) fn add_exact(&mut self, path: &str, route: u32) {
+        self.exact.entry(path.as_bytes().into()).or_default().push(route);
+    }
+
+    /// Adds a route for a path without a slash at its end and all below it; for all when empty.
+    pub(super) fn add_prefix(&mut self, prefix: &str, route: u32) {
+        self.prefixes.add(prefix.as_bytes(), route);
+    }
+
+    /// Adds a route for the paths that an expression finds a match in.
+    pub(super) fn add_regex(&mut self, regex: Regex, route: u32) {
+        self.regexes.push((regex, route));
+    }
+
+    /// The templates, to add a route to them.
+    pub(super) fn templates(&mut self) -> &mut Templates {
+        &mut self.templates
+    }
+
+    /// The first route in order of specificity that accepts the request, with its captures.
+    pub(super) fn find(&self, path: &[u8], accept: &mut impl Accept) -> Option<(u32, Captures)> {
+        // The target `*` of OPTIONS is not a path; only what takes every path takes it.
+        let is_path = path.first() == Some(&b'/');
+        let plain = |route| (route, Captures::default());
+        if is_path {
+            if let Some(route) = self.find_exact(path, accept) {
+                return Some(plain(route));
+            }
+            if let Some(found) = self.templates.find(path, accept) {
+                return Some(found);
+            }
+        }
+        if let Some(route) = self.prefixes.find(path, accept) {
+            return Some(plain(route));
+        }
+        if is_path && let Some(route) = self.find_regex(path, accept) {
+            return Some(plain(route));
+        }
+        first(&self.any, accept).map(plain)
+    }
+
+    fn find_exact(&self, path: &[u8], accept: &mut impl Accept) -> Option<u32> {
+        if self.exact.is_empty() {
+            return None;
+        }
+        work::step();
+        first(self.exact.get(path)?, accept)
+    }
+
+    fn find_regex(&self, path: &[u8], accept: &mut impl Accept) -> Option<u32> {
+        let takes = |(regex, route): &&(Regex, u32)| {
+            work::step();
+            // Conditions are cheaper than most expressions.
+            accept(*route) && regex.is_match(path)
+        };
+        self.regexes.iter().find(takes).map(|(_, route)| *route)
+    }
+}
+
+/// The first route of a list that accepts the request.
+pub(super) fn first(routes: &[u32], accept: &mut impl Accept) -> Option<u32> {
+    routes.iter().copied().find(|route| {
+        work::step();
+        accept(*route)
+    })
+}
+
+/// Prefixes by element, found by one probe for each depth that some prefix has.
+#[derive(Debug, Default)]
+struct Prefixes {
+    routes: FxHashMap<Box<[u8]>, Vec<u32>>,
+    /// For each number of elements, whether there is a prefix of so many.
+    depths: Vec<bool>,
+    /// Bytes of the longest prefix; a longer beginning of a path is not worth hashing.
+    longest: usize,
+}
+
+impl Prefixes {
+    fn add(&mut self, prefix: &[u8], route: u32) {
+        let depth = memchr_iter(b'/', prefix).count();
+        if self.depths.len() <= depth {
+            self.depths.resize(depth + 1, false);
+        }
+        if let Some(known) = self.depths.get_mut(depth) {
+            *known = true;
+        }
+        self.longest = self.longest.max(prefix.len());
+        self.routes.entry(prefix.into()).or_default().push(route);
+    }
+
+    fn find(&self, path: &[u8], accept: &mut impl Accept) -> Option<u32> {
+        let deepest = self.depths.len().checked_sub(1)?;
+        let (mut depth, mut end) = beginning(path, deepest);
+        loop {
+            if self.depths.get(depth) == Some(&true) && end <= self.longest {
+                work::step();
+                let routes = path.get(..end).and_then(|prefix| self.routes.get(prefix));
+                if let Some(route) = routes.and_then(|routes| first(routes, accept)) {
+                    return Some(route);
+                }
+            }
+            depth = depth.checked_sub(1)?;
+            end = path.get(..end).and_then(|text| memrchr(b'/', text)).unwrap_or(0);
+        }
+    }
+}
+
+/// The depth and the end of the beginning of a path that has at most `deepest` elements.
+fn beginning(path: &[u8], deepest: usize) -> (usize, usize) {
+    let mut slashes = memchr_iter(b'/', path);
+    let mut depth = 0;
+    for slash in slashes.by_ref() {
+        if depth == deepest {
+            return (depth, slash);
+        }
+        depth += 1;
+    }
+    // Without a slash it is the `*` of OPTIONS, which has no elements.
+    if depth == 0 { (0, 0) } else { (depth, path.len()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers of the prefixes that match, in the order in which they are tried.
+    fn matching(prefixes: &[&str], path: &str) -> Vec<u32> {
+        let mut index = PathIndex::default();
+        for (number, prefix) in (0..).zip(prefixes) {
+            index.add_prefix(prefix, number);
+        }
+        let mut tried = Vec::new();
+        let found = index.find(path.as_bytes(), &mut |route| {
+            tried.push(route);
+            false
+        });
+        assert_eq!(found, None);
+        tried
+    }
+
+    #[test]
+    fn a_prefix_matches_the_element_and_all_below_but_not_half_an_element() {
+        let prefixes = ["/a"];
+        assert_eq!(matching(&prefixes, "/a"), [0]);
+        assert_eq!(matching(&prefixes, "/a/"), [0]);
+        assert_eq!(matching(&prefixes, "/a/b/c"), [0]);
+        assert_eq!(matching(&prefixes, "/ab"), [0; 0]);
+        assert_eq!(matching(&prefixes, "/"), [0; 0]);
+    }
+
+    #[test]
+    fn the_longest_prefix_comes_first() {
+        let prefixes = ["", "/a", "/a/b/c", "/a/b", "/x"];
+        assert_eq!(matching(&prefixes, "/a/b/c/d"), [2, 3, 1, 0]);
+        assert_eq!(matching(&prefixes, "/a/b"), [3, 1, 0]);
+        assert_eq!(matching(&prefixes, "/a//b"), [1, 0]);
+        assert_eq!(matching(&prefixes, "/"), [0]);
+    }
+
+    #[test]
+    fn only_what_takes_every_path_takes_the_asterisk() {
+        let mut index = PathIndex::default();
+        index.add_regex(Regex::new(".*").expect("valid"), 1);
+        index.add_exact("/", 2);
+        index.add_prefix("", 3);
+        index.add_any(4);
+        let mut tried = Vec::new();
+        index.find(b"*", &mut |route| {
+            tried.push(route);
+            false
+        });
+        assert_eq!(tried, [3, 4]);
+    }
+
+    #[test]
+    fn a_path_of_many_elements_costs_no_more_probes_than_prefixes_have_elements() {
+        let mut index = PathIndex::default();
+        index.add_prefix("/a/b", 0);
+        index.add_prefix("/a", 1);
+        let path = "/a".repeat(4000);
+        assert_eq!(work::steps_of(|| index.find(path.as_bytes(), &mut |_| false)), 3);
+    }
+
+    #[test]
+    fn regexes_are_tried_in_order_after_everything_more_specific() {
+        let mut index = PathIndex::default();
+        index.add_regex(Regex::new("^/v[0-9]+/").expect("valid"), 0);
+        index.add_regex(Regex::new("b$").expect("valid"), 1);
+        index.add_exact("/v1/b", 2);
+        let find = |path: &[u8], but: u32| index.find(path, &mut |route| route != but).map(|(route, _)| route);
+        assert_eq!(find(b"/v1/b", 9), Some(2));
+        assert_eq!(find(b"/v1/b", 2), Some(0));
+        assert_eq!(find(b"/v1/b/", 9), Some(0));
+        assert_eq!(find(b"/b", 9), Some(1));
+        assert_eq!(find(b"/c", 9), None);
+    }
+}
