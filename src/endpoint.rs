@@ -11,6 +11,7 @@ mod moment;
 mod standing;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -24,6 +25,7 @@ pub use standing::{CheckState, EjectionCause, Standing, WindowStart};
 #[derive(Debug)]
 pub struct Endpoint {
     address: Address,
+    authority: Box<str>,
     name: Box<str>,
     traffic: Traffic,
     /// Health by check and by traffic; written by `health`.
@@ -49,16 +51,26 @@ struct Traffic {
 const PROBATION: u32 = 1 << 31;
 
 impl Endpoint {
-    /// An endpoint that nothing is known about; its name is its address.
+    /// An endpoint that was written as an address.
     pub fn new(address: Address) -> Endpoint {
         let name = address.to_string();
-        Endpoint::named(address, name)
+        let authority = match &address {
+            Address::Ip(_) => name.clone(),
+            Address::Unix(_) => "localhost".to_owned(),
+        };
+        Endpoint::with(address, authority, name)
     }
 
-    /// An endpoint that logs and status call `name`.
-    pub fn named(address: Address, name: impl Into<Box<str>>) -> Endpoint {
+    /// One of the addresses that `host` stands for.
+    pub fn resolved(host: &str, address: SocketAddr) -> Endpoint {
+        let authority = format!("{host}:{}", address.port());
+        Endpoint::with(address.into(), authority, format!("{address} ({host})"))
+    }
+
+    fn with(address: Address, authority: String, name: String) -> Endpoint {
         Endpoint {
             address,
+            authority: authority.into(),
             name: name.into(),
             traffic: Traffic::default(),
             standing: Standing::default(),
@@ -67,12 +79,23 @@ impl Endpoint {
         }
     }
 
+    /// Whether `other` is the same place under the same name, so that it may take over the counters.
+    pub fn is_same_place(&self, other: &Endpoint) -> bool {
+        self.address == other.address && self.authority == other.authority
+    }
+
     /// Where to connect.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// The name in logs, metrics and status.
+    /// Host and port as written in the configuration: what a `Host` field says that names the
+    /// endpoint. `localhost` for a UNIX socket.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The name in logs, metrics and status: the address, and the host name that led to it.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -193,9 +216,17 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_called_by_its_address_unless_named() {
+    fn a_resolved_endpoint_is_called_by_address_and_host_and_addressed_by_host() {
+        let endpoint = Endpoint::resolved("api.example", "10.0.0.1:80".parse().unwrap());
+        assert_eq!(endpoint.to_string(), "10.0.0.1:80 (api.example)");
+        assert_eq!(endpoint.authority(), "api.example:80");
+        assert!(!endpoint.is_same_place(&Endpoint::new("10.0.0.1:80".parse().unwrap())));
+    }
+
+    #[test]
+    fn an_endpoint_without_a_host_is_called_and_addressed_by_its_address() {
         assert_eq!(endpoint().to_string(), "127.0.0.1:1");
-        let named = Endpoint::named("10.0.0.1:80".parse().unwrap(), "api.example:80 (10.0.0.1)");
-        assert_eq!(named.name(), "api.example:80 (10.0.0.1)");
+        assert_eq!(endpoint().authority(), "127.0.0.1:1");
+        assert_eq!(Endpoint::new("unix:/run/a.sock".parse().unwrap()).authority(), "localhost");
     }
 }
