@@ -29,6 +29,7 @@
 pub mod clock;
 pub mod http;
 pub mod observe;
+pub mod tagged;
 pub mod units;
 
 pub mod endpoint;

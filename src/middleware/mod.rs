@@ -1,1 +1,3 @@
 //! middleware/mod
+
+pub mod settings;

@@ -1,1 +1,3 @@
 //! route/mod
+
+pub mod settings;

@@ -1,0 +1,33 @@
+//! `[server]`: the process.
+
+use serde::Deserialize;
+
+use crate::units::{Auto, Duration, Network};
+
+/// What holds for the whole process.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Threads that serve traffic. Default: 0 = one per CPU that the process may use.
+    pub workers: Auto<u16>,
+    /// Client connections at one time. Default: 0 = derived from the open-file limit.
+    pub max_connections: Auto<u32>,
+    /// After SIGTERM: not ready any more, but still accepting, for this long. Default: 0s.
+    pub drain_delay: Duration,
+    /// Then: time for what runs to finish. Default: 30s; 0 = end at once.
+    pub drain_timeout: Duration,
+    /// Networks whose X-Forwarded-*, Forwarded and X-Request-Id are believed. Default: none.
+    pub trusted_proxies: Vec<Network>,
+}
+
+impl Default for Server {
+    fn default() -> Server {
+        Server {
+            workers: Auto::Auto,
+            max_connections: Auto::Auto,
+            drain_delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(30),
+            trusted_proxies: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What a named middleware does, as written in `[middleware.NAME.KIND]`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::units::{FieldName, FieldValue};
+
+/// The kind of a middleware with its options; a name has exactly one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settings {
+    /// Changes header fields of the request and of the response.
+    Headers(Headers),
+}
+
+/// Changes of header fields, `[middleware.NAME.headers]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Headers {
+    /// Changes before the request goes to the endpoint. Default: none.
+    pub request: HeaderChanges,
+    /// Changes before the response goes to the client. Default: none.
+    pub response: HeaderChanges,
+}
+
+/// Changes of one head; `remove` comes first, then `set`, then `add`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HeaderChanges {
+    /// Fields that have this value afterwards and no other. Default: none.
+    pub set: BTreeMap<FieldName, FieldValue>,
+    /// Lines that are added to those which are there. Default: none.
+    pub add: BTreeMap<FieldName, FieldValue>,
+    /// Fields that are taken away. Default: none.
+    pub remove: Vec<FieldName>,
+}
