@@ -1,1 +1,232 @@
-//! endpoint
+//! One address and everything that is counted about it.
+//!
+//! An [`Endpoint`] outlives every set, membership and snapshot that mentions it: a rebuild or a
+//! reload shares the same `Arc`, so counters, health and what was learned stay. It decides nothing;
+//! `health` writes its [`Standing`], `balance` reads its load.
+
+mod address;
+mod history;
+mod idle;
+mod moment;
+mod standing;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+pub use address::{Address, NotAnAddress};
+pub use history::{CheckHistory, CheckRecord};
+pub use idle::IdleTimeout;
+pub use moment::Moment;
+pub use standing::{CheckState, EjectionCause, Standing, WindowStart};
+
+/// One address and its counters; shared as `Arc<Endpoint>`, compared by pointer.
+#[derive(Debug)]
+pub struct Endpoint {
+    address: Address,
+    authority: Box<str>,
+    name: Box<str>,
+    traffic: Traffic,
+    /// Health by check and by traffic; written by `health`.
+    pub standing: Standing,
+    /// The last active checks.
+    pub checks: CheckHistory,
+    /// How long the endpoint keeps an idle connection, as far as it has shown.
+    pub idle_timeout: IdleTimeout,
+}
+
+/// The counters that change with every request, away from what is only read: two cache lines,
+/// because processors fetch lines in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Traffic {
+    in_flight: AtomicU32,
+    suspicion: AtomicU32,
+    requests: AtomicU64,
+    failures: AtomicU64,
+}
+
+/// Set while an endpoint is ejected or has just come back and not yet answered.
+const PROBATION: u32 = 1 << 31;
+
+impl Endpoint {
+    /// An endpoint that was written as an address.
+    pub fn new(address: Address) -> Endpoint {
+        let name = address.to_string();
+        let authority = match &address {
+            Address::Ip(_) => name.clone(),
+            Address::Unix(_) => "localhost".to_owned(),
+        };
+        Endpoint::with(address, authority, name)
+    }
+
+    /// One of the addresses that `host` stands for.
+    pub fn resolved(host: &str, address: SocketAddr) -> Endpoint {
+        let authority = format!("{host}:{}", address.port());
+        Endpoint::with(address.into(), authority, format!("{address} ({host})"))
+    }
+
+    fn with(address: Address, authority: String, name: String) -> Endpoint {
+        Endpoint {
+            address,
+            authority: authority.into(),
+            name: name.into(),
+            traffic: Traffic::default(),
+            standing: Standing::default(),
+            checks: CheckHistory::default(),
+            idle_timeout: IdleTimeout::default(),
+        }
+    }
+
+    /// Whether `other` is the same place under the same name, so that it may take over the counters.
+    pub fn is_same_place(&self, other: &Endpoint) -> bool {
+        self.address == other.address && self.authority == other.authority
+    }
+
+    /// Where to connect.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Host and port as written in the configuration: what a `Host` field says that names the
+    /// endpoint. `localhost` for a UNIX socket.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The name in logs, metrics and status: the address, and the host name that led to it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Attempts that are running now, over all workers.
+    pub fn in_flight(&self) -> u32 {
+        self.traffic.in_flight.load(Relaxed)
+    }
+
+    /// Attempts begun so far.
+    pub fn requests(&self) -> u64 {
+        self.traffic.requests.load(Relaxed)
+    }
+
+    /// Attempts that failed by the endpoint's fault so far.
+    pub fn failures(&self) -> u64 {
+        self.traffic.failures.load(Relaxed)
+    }
+
+    /// Failures since the last success.
+    pub fn consecutive_failures(&self) -> u32 {
+        self.traffic.suspicion.load(Relaxed) & !PROBATION
+    }
+
+    /// Whether the last thing known is bad: failures without a success after them, or probation.
+    /// A single relaxed load, which is all that a success of a sound endpoint costs.
+    pub fn is_suspected(&self) -> bool {
+        self.traffic.suspicion.load(Relaxed) != 0
+    }
+
+    /// Whether the next failure ejects at once.
+    pub fn on_probation(&self) -> bool {
+        self.traffic.suspicion.load(Relaxed) & PROBATION != 0
+    }
+
+    /// Counts a failure and returns how many there are in a row.
+    pub fn count_failure(&self) -> u32 {
+        self.traffic.failures.fetch_add(1, Relaxed);
+        // 2^31 failures in a row would touch the probation bit; an endpoint in that state is ejected.
+        (self.traffic.suspicion.fetch_add(1, Relaxed) & !PROBATION) + 1
+    }
+
+    /// Forgets failures and probation.
+    pub fn clear_suspicion(&self) {
+        self.traffic.suspicion.store(0, Relaxed);
+    }
+
+    /// Forgets failures and lets the next one eject at once.
+    pub fn begin_probation(&self) {
+        self.traffic.suspicion.store(PROBATION, Relaxed);
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.name)
+    }
+}
+
+/// An attempt that is counted at its endpoint until this guard is dropped.
+#[derive(Debug)]
+pub struct InFlight(Arc<Endpoint>);
+
+impl InFlight {
+    /// Counts an attempt as begun.
+    pub fn begin(endpoint: Arc<Endpoint>) -> InFlight {
+        endpoint.traffic.in_flight.fetch_add(1, Relaxed);
+        endpoint.traffic.requests.fetch_add(1, Relaxed);
+        InFlight(endpoint)
+    }
+
+    /// The endpoint of the attempt.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.traffic.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint() -> Arc<Endpoint> {
+        Arc::new(Endpoint::new("127.0.0.1:1".parse().unwrap()))
+    }
+
+    #[test]
+    fn an_attempt_is_in_flight_until_its_guard_is_dropped() {
+        let endpoint = endpoint();
+        let first = InFlight::begin(endpoint.clone());
+        let second = InFlight::begin(endpoint.clone());
+        assert_eq!((endpoint.in_flight(), endpoint.requests()), (2, 2));
+        drop(first);
+        assert_eq!((endpoint.in_flight(), endpoint.requests()), (1, 2));
+        assert!(Arc::ptr_eq(second.endpoint(), &endpoint));
+        drop(second);
+        assert_eq!(endpoint.in_flight(), 0);
+    }
+
+    #[test]
+    fn failures_in_a_row_are_counted_through_probation() {
+        let endpoint = endpoint();
+        assert_eq!(endpoint.count_failure(), 1);
+        assert_eq!(endpoint.count_failure(), 2);
+        assert!(endpoint.is_suspected() && !endpoint.on_probation());
+        endpoint.begin_probation();
+        assert_eq!(endpoint.consecutive_failures(), 0);
+        assert_eq!(endpoint.count_failure(), 1);
+        assert!(endpoint.on_probation());
+        endpoint.clear_suspicion();
+        assert!(!endpoint.is_suspected());
+        assert_eq!(endpoint.failures(), 3);
+    }
+
+    #[test]
+    fn a_resolved_endpoint_is_called_by_address_and_host_and_addressed_by_host() {
+        let endpoint = Endpoint::resolved("api.example", "10.0.0.1:80".parse().unwrap());
+        assert_eq!(endpoint.to_string(), "10.0.0.1:80 (api.example)");
+        assert_eq!(endpoint.authority(), "api.example:80");
+        assert!(!endpoint.is_same_place(&Endpoint::new("10.0.0.1:80".parse().unwrap())));
+    }
+
+    #[test]
+    fn an_endpoint_without_a_host_is_called_and_addressed_by_its_address() {
+        assert_eq!(endpoint().to_string(), "127.0.0.1:1");
+        assert_eq!(endpoint().authority(), "127.0.0.1:1");
+        assert_eq!(Endpoint::new("unix:/run/a.sock".parse().unwrap()).authority(), "localhost");
+    }
+}

@@ -1,3 +1,130 @@
-//! health/mod
+//! Is an endpoint fit? Active checks ask it, outlier ejection watches its traffic.
+//!
+//! [`judge`] and [`outlier`] are pure state machines: results and the clock go in, a decision comes
+//! out. [`Probe`] is the part that touches the network. Who acts on it is `upstream`.
 
+use std::fmt::Debug;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::endpoint::{Address, Endpoint};
+use crate::units::Auto;
+
+mod http;
+mod judge;
+mod outlier;
 pub mod settings;
+mod tcp;
+
+pub use judge::Judge;
+pub use outlier::{Outcome, Outlier, Verdict};
+pub use settings::{Check, CheckKind};
+
+/// A future that a trait object returns.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One way to ask an endpoint whether it is well.
+pub trait Probe: Debug + Send + Sync {
+    /// Asks once. Ends within the configured timeout; cancel-safe.
+    fn check<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Result<(), ProbeError>>;
+}
+
+/// Why an active check failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// No connection.
+    #[error("connect: {0}")]
+    Connect(#[source] io::Error),
+    /// The connection broke, or what came back is not HTTP.
+    #[error("exchange: {0}")]
+    Exchange(#[source] hyper::Error),
+    /// The configured path or host can not be sent.
+    #[error("request: {0}")]
+    Request(#[source] hyper::http::Error),
+    /// The answer has a status that is not expected.
+    #[error("status {0}")]
+    Status(u16),
+    /// The expected text is not in the first 64 KiB of the body.
+    #[error("the body does not contain the expected text")]
+    Body,
+    /// No answer in time.
+    #[error("no answer within {}ms", .0.as_millis())]
+    Timeout(std::time::Duration),
+}
+
+/// A byte stream in both directions.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Opens the connection of a check; whoever knows about TLS can bring its own.
+pub trait Dial: Debug + Send + Sync {
+    /// Connects. The deadline is the caller's; cancel-safe.
+    fn dial<'a>(&'a self, address: &'a Address) -> Pending<'a, io::Result<Box<dyn Stream>>>;
+}
+
+/// Clear text.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlainDial;
+
+impl Dial for PlainDial {
+    fn dial<'a>(&'a self, address: &'a Address) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+        Box::pin(async move {
+            Ok(match address {
+                Address::Ip(address) => Box::new(TcpStream::connect(address).await?) as Box<dyn Stream>,
+                Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+            })
+        })
+    }
+}
+
+/// The probe of these settings.
+pub fn build(settings: &Check, dial: Arc<dyn Dial>) -> Arc<dyn Probe> {
+    match settings.check {
+        CheckKind::Http => Arc::new(http::HttpProbe::new(settings.clone(), dial)),
+        CheckKind::Tcp => Arc::new(tcp::TcpProbe::new(settings.clone(), dial)),
+    }
+}
+
+/// The address that is checked: the endpoint's, with another port if one is configured.
+fn target(endpoint: &Endpoint, port: Auto<u16>) -> Address {
+    match (endpoint.address(), port.fixed()) {
+        (Address::Ip(address), Some(port)) => SocketAddr::new(address.ip(), port).into(),
+        (address, _) => address.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Never connects.
+    #[derive(Debug)]
+    pub struct SilentDial;
+
+    impl Dial for SilentDial {
+        fn dial<'a>(&'a self, _address: &'a Address) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    /// An endpoint at this address.
+    pub fn endpoint(address: SocketAddr) -> Endpoint {
+        Endpoint::new(address.into())
+    }
+
+    #[test]
+    fn a_configured_port_replaces_that_of_an_ip_address_only() {
+        let ip = endpoint("10.0.0.1:80".parse().unwrap());
+        assert_eq!(target(&ip, Auto::Fixed(81)).to_string(), "10.0.0.1:81");
+        assert_eq!(target(&ip, Auto::Auto).to_string(), "10.0.0.1:80");
+        let unix = Endpoint::new("unix:/run/a.sock".parse().unwrap());
+        assert_eq!(target(&unix, Auto::Fixed(81)).to_string(), "unix:/run/a.sock");
+    }
+}
