@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn encoded_slashes_may_not_hide_a_dot_segment() {
-        for path in ["/a/..%2fb", "/a%2F..", "/a%5c..%5Cb", "/%2f.", "/a/%2e%2e%2fb", "/.%2Fb", "/x%2f%2e%2f"] {
+        for path in ["/a/..%2fb", "/a%2F..", "/a%5c..%5Cb", "/%2f.", "/a/%2e%2e%2fb", "/.%2Fb", "/x%2f%2e%2f"]
+        {
             assert_eq!(canonical_of(path), Err(PathError::HiddenDotSegment), "{path}");
         }
     }

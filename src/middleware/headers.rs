@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn the_response_has_its_own_changes() {
-        let settings = settings(r#"response = { set = { X-Frame-Options = "DENY" }, remove = ["x-env", "cookie2"] }"#);
+        let settings =
+            settings(r#"response = { set = { X-Frame-Options = "DENY" }, remove = ["x-env", "cookie2"] }"#);
         let headers = build(&Settings::Headers(settings)).expect("allowed names");
         let mut exchange = sample();
         assert_eq!(headers.on_response(&mut exchange), Step::Next);
@@ -121,7 +122,9 @@ mod tests {
 
     #[test]
     fn fields_of_framing_and_connection_are_refused() {
-        for name in ["Content-Length", "transfer-encoding", "Connection", "upgrade", "TE", "trailer", "Keep-Alive"] {
+        for name in
+            ["Content-Length", "transfer-encoding", "Connection", "upgrade", "TE", "trailer", "Keep-Alive"]
+        {
             for change in [
                 format!("request = {{ set = {{ {name} = \"1\" }} }}"),
                 format!("request = {{ add = {{ {name} = \"1\" }} }}"),

@@ -17,7 +17,10 @@ impl Captures {
     /// there is none.
     pub fn text<'a>(&self, number: usize, path: &'a [u8]) -> &'a [u8] {
         let spans = self.spans.get(..self.count).unwrap_or_default();
-        spans.get(number).and_then(|span| path.get(span.start as usize..span.end as usize)).unwrap_or_default()
+        spans
+            .get(number)
+            .and_then(|span| path.get(span.start as usize..span.end as usize))
+            .unwrap_or_default()
     }
 
     /// How many placeholders were captured.

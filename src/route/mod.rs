@@ -1,3 +1,156 @@
-//! route/mod
+//! Which route takes a request, and what the route does to its target.
+//!
+//! All routes are candidates; the most specific one that takes the request wins. In this order:
+//!
+//! 1. `priority`, larger first;
+//! 2. the host: exact, then the longest `*.suffix`, then any;
+//! 3. the path: exact, then template (a literal before a placeholder, at the first difference),
+//!    then the longest prefix, then regular expression, then any;
+//! 4. more conditions on method, header fields, query parameters and client;
+//! 5. the order of the configuration.
+//!
+//! The cost of a lookup depends on how many elements the patterns have and on how many routes
+//! share one host and path, not on how many routes there are.
 
+mod captures;
+mod conditions;
+mod hosts;
+mod paths;
+pub mod redirect;
+pub mod rewrite;
 pub mod settings;
+pub mod split;
+mod templates;
+mod variables;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use toml::Spanned;
+
+pub use captures::{Captures, MAX_CAPTURES};
+pub use redirect::Redirect;
+pub use rewrite::Rewrite;
+pub use settings::Settings;
+pub use split::Split;
+pub use variables::TemplateError;
+
+use crate::http::RequestHead;
+use conditions::Conditions;
+use hosts::HostIndex;
+use paths::PathIndex;
+use settings::PathPattern;
+
+/// What a route is found by: a validated request and where it came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The head; its path is canonical and its authority in lower case.
+    pub request: &'a RequestHead,
+    /// The number of the listener.
+    pub listener: u32,
+    /// The address of the client, after trusted proxies.
+    pub client: IpAddr,
+}
+
+/// The route that takes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// Its number in the list that the table was built from.
+    pub route: u32,
+    /// What the placeholders of its path stand for.
+    pub captures: Captures,
+}
+
+/// One route of a table: its settings, and its listeners as numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The conditions are taken from here.
+    pub settings: &'a Settings,
+    /// Numbers of the listeners that `settings.listeners` names; empty is all.
+    pub listeners: &'a [u32],
+}
+
+/// Why no table can be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// A path with more placeholders than [`MAX_CAPTURES`].
+    #[error("`{path}` has more than {MAX_CAPTURES} captures")]
+    TooManyCaptures {
+        /// The number of the route.
+        route: u32,
+        /// The pattern as written.
+        path: String,
+    },
+}
+
+/// All routes of a configuration, compiled; immutable and shared by all workers.
+#[derive(Debug, Default)]
+pub struct Table {
+    conditions: Box<[Conditions]>,
+    /// One index for each priority, the largest first.
+    tiers: Box<[HostIndex<PathIndex>]>,
+}
+
+impl Table {
+    /// Compiles routes, numbered from 0 in the order of the configuration.
+    ///
+    /// # Errors
+    /// [`TableError`] when a pattern is past a limit.
+    pub fn new<'a>(entries: impl IntoIterator<Item = Entry<'a>>) -> Result<Table, TableError> {
+        let mut routes = Vec::new();
+        let mut conditions = Vec::new();
+        for (number, entry) in (0..).zip(entries) {
+            check_captures(number, &entry.settings.path)?;
+            let own = Conditions::new(entry.settings, entry.listeners);
+            routes.push((Reverse(own.count()), number, entry.settings));
+            conditions.push(own);
+        }
+        // Each list in an index then has the routes with more conditions first.
+        routes.sort_by_key(|(count, number, _)| (*count, *number));
+        let mut tiers: BTreeMap<Reverse<i32>, HostIndex<PathIndex>> = BTreeMap::new();
+        for (_, number, settings) in routes {
+            add(tiers.entry(Reverse(settings.priority)).or_default(), settings, number);
+        }
+        Ok(Table { conditions: conditions.into(), tiers: tiers.into_values().collect() })
+    }
+
+    /// The most specific route that takes the request.
+    pub fn find(&self, subject: &Subject<'_>) -> Option<Match> {
+        let (host, path) = (subject.request.host(), subject.request.path());
+        let mut takes = |route: u32| {
+            self.conditions.get(route as usize).is_some_and(|conditions| conditions.hold(subject))
+        };
+        let mut tiers = self.tiers.iter();
+        let (route, captures) =
+            tiers.find_map(|hosts| hosts.find(host, |paths| paths.find(path, &mut takes)))?;
+        Some(Match { route, captures })
+    }
+}
+
+fn check_captures(route: u32, paths: &[Spanned<PathPattern>]) -> Result<(), TableError> {
+    match paths.iter().map(Spanned::get_ref).find(|path| path.captures().len() > MAX_CAPTURES) {
+        Some(path) => Err(TableError::TooManyCaptures { route, path: path.to_string() }),
+        None => Ok(()),
+    }
+}
+
+/// Adds a route under each of its hosts and paths.
+fn add(hosts: &mut HostIndex<PathIndex>, settings: &Settings, route: u32) {
+    for host in or_any(&settings.host) {
+        let paths = hosts.entry(host);
+        for path in or_any(&settings.path) {
+            paths.add(path, route);
+        }
+    }
+}
+
+/// The patterns of a list, or once `None` for an empty list, which means any.
+fn or_any<T>(patterns: &[Spanned<T>]) -> impl Iterator<Item = Option<&T>> {
+    let any = patterns.is_empty().then_some(None);
+    any.into_iter().chain(patterns.iter().map(|pattern| Some(pattern.get_ref())))
+}

@@ -2,12 +2,14 @@
 //! what is there for any path.
 
 use memchr::{memchr_iter, memrchr};
-use regex::bytes::Regex;
+use regex::Regex;
 use rustc_hash::FxHashMap;
 
 use super::captures::Captures;
+use super::settings::PathPattern;
 use super::templates::Templates;
 use super::work;
+use crate::http::Span;
 
 /// Asks whether the route with that number takes the request.
 pub(super) trait Accept: FnMut(u32) -> bool {}
@@ -26,29 +28,17 @@ pub(super) struct PathIndex {
 }
 
 impl PathIndex {
-    /// Adds a route for every path.
-    pub(super) fn add_any(&mut self, route: u32) {
-        self.any.push(route);
-    }
-
-    /// Adds a route for one path.
-    pub(super) fn add_exact(&mut self, path: &str, route: u32) {
-        self.exact.entry(path.as_bytes().into()).or_default().push(route);
-    }
-
-    /// Adds a route for a path without a slash at its end and all below it; for all when empty.
-    pub(super) fn add_prefix(&mut self, prefix: &str, route: u32) {
-        self.prefixes.add(prefix.as_bytes(), route);
-    }
-
-    /// Adds a route for the paths that an expression finds a match in.
-    pub(super) fn add_regex(&mut self, regex: Regex, route: u32) {
-        self.regexes.push((regex, route));
-    }
-
-    /// The templates, to add a route to them.
-    pub(super) fn templates(&mut self) -> &mut Templates {
-        &mut self.templates
+    /// Adds a route for a pattern, or for every path.
+    pub(super) fn add(&mut self, pattern: Option<&PathPattern>, route: u32) {
+        match pattern {
+            None => self.any.push(route),
+            Some(PathPattern::Exact(path)) => {
+                self.exact.entry(path.as_bytes().into()).or_default().push(route);
+            }
+            Some(PathPattern::Template(segments)) => self.templates.add(segments, route),
+            Some(PathPattern::Prefix(prefix)) => self.prefixes.add(prefix.as_bytes(), route),
+            Some(PathPattern::Regex(pattern)) => self.regexes.push((pattern.regex().clone(), route)),
+        }
     }
 
     /// The first route in order of specificity that accepts the request, with its captures.
@@ -67,8 +57,8 @@ impl PathIndex {
         if let Some(route) = self.prefixes.find(path, accept) {
             return Some(plain(route));
         }
-        if is_path && let Some(route) = self.find_regex(path, accept) {
-            return Some(plain(route));
+        if is_path && let Some(found) = self.find_regex(path, accept) {
+            return Some(found);
         }
         first(&self.any, accept).map(plain)
     }
@@ -81,14 +71,34 @@ impl PathIndex {
         first(self.exact.get(path)?, accept)
     }
 
-    fn find_regex(&self, path: &[u8], accept: &mut impl Accept) -> Option<u32> {
+    fn find_regex(&self, path: &[u8], accept: &mut impl Accept) -> Option<(u32, Captures)> {
+        // A canonical path is ASCII.
+        let path = std::str::from_utf8(path).ok()?;
         let takes = |(regex, route): &&(Regex, u32)| {
             work::step();
             // Conditions are cheaper than most expressions.
             accept(*route) && regex.is_match(path)
         };
-        self.regexes.iter().find(takes).map(|(_, route)| *route)
+        let (regex, route) = self.regexes.iter().find(takes)?;
+        Some((*route, named_groups(regex, path)))
     }
+}
+
+/// What the named groups of an expression matched. Groups are the only part of a lookup that allocates.
+fn named_groups(regex: &Regex, path: &str) -> Captures {
+    let mut captures = Captures::default();
+    let names = regex.capture_names().flatten();
+    if names.clone().next().is_none() {
+        return captures;
+    }
+    if let Some(groups) = regex.captures(path) {
+        for name in names {
+            captures.push(
+                groups.name(name).map_or(Span::default(), |group| Span::new(group.start(), group.end())),
+            );
+        }
+    }
+    captures
 }
 
 /// The first route of a list that accepts the request.
@@ -157,12 +167,19 @@ fn beginning(path: &[u8], deepest: usize) -> (usize, usize) {
 mod tests {
     use super::*;
 
-    /// The numbers of the prefixes that match, in the order in which they are tried.
-    fn matching(prefixes: &[&str], path: &str) -> Vec<u32> {
+    /// `any` stands for no pattern.
+    fn index(patterns: &[&str]) -> PathIndex {
         let mut index = PathIndex::default();
-        for (number, prefix) in (0..).zip(prefixes) {
-            index.add_prefix(prefix, number);
+        for (number, pattern) in (0..).zip(patterns) {
+            let pattern = (*pattern != "any").then(|| pattern.parse().expect("a pattern"));
+            index.add(pattern.as_ref(), number);
         }
+        index
+    }
+
+    /// The numbers of the patterns that match, in the order in which they are tried.
+    fn order(patterns: &[&str], path: &str) -> Vec<u32> {
+        let index = index(patterns);
         let mut tried = Vec::new();
         let found = index.find(path.as_bytes(), &mut |route| {
             tried.push(route);
@@ -174,58 +191,61 @@ mod tests {
 
     #[test]
     fn a_prefix_matches_the_element_and_all_below_but_not_half_an_element() {
-        let prefixes = ["/a"];
-        assert_eq!(matching(&prefixes, "/a"), [0]);
-        assert_eq!(matching(&prefixes, "/a/"), [0]);
-        assert_eq!(matching(&prefixes, "/a/b/c"), [0]);
-        assert_eq!(matching(&prefixes, "/ab"), [0; 0]);
-        assert_eq!(matching(&prefixes, "/"), [0; 0]);
+        let prefixes = ["/a/*"];
+        assert_eq!(order(&prefixes, "/a"), [0]);
+        assert_eq!(order(&prefixes, "/a/"), [0]);
+        assert_eq!(order(&prefixes, "/a/b/c"), [0]);
+        assert_eq!(order(&prefixes, "/ab"), [0; 0]);
+        assert_eq!(order(&prefixes, "/"), [0; 0]);
     }
 
     #[test]
     fn the_longest_prefix_comes_first() {
-        let prefixes = ["", "/a", "/a/b/c", "/a/b", "/x"];
-        assert_eq!(matching(&prefixes, "/a/b/c/d"), [2, 3, 1, 0]);
-        assert_eq!(matching(&prefixes, "/a/b"), [3, 1, 0]);
-        assert_eq!(matching(&prefixes, "/a//b"), [1, 0]);
-        assert_eq!(matching(&prefixes, "/"), [0]);
+        let prefixes = ["/*", "/a/*", "/a/b/c/*", "/a/b/*", "/x/*"];
+        assert_eq!(order(&prefixes, "/a/b/c/d"), [2, 3, 1, 0]);
+        assert_eq!(order(&prefixes, "/a/b"), [3, 1, 0]);
+        assert_eq!(order(&prefixes, "/a//b"), [1, 0]);
+        assert_eq!(order(&prefixes, "/"), [0]);
+    }
+
+    #[test]
+    fn exact_comes_before_template_prefix_regex_and_any() {
+        let patterns = ["any", "~^/a", "/*", "/a/*", "/a/{x}", "/a/b"];
+        let index = index(&patterns);
+        let mut tried = Vec::new();
+        index.find(b"/a/b", &mut |route| {
+            tried.push(route);
+            false
+        });
+        assert_eq!(tried, [5, 4, 3, 2, 1, 0]);
     }
 
     #[test]
     fn only_what_takes_every_path_takes_the_asterisk() {
-        let mut index = PathIndex::default();
-        index.add_regex(Regex::new(".*").expect("valid"), 1);
-        index.add_exact("/", 2);
-        index.add_prefix("", 3);
-        index.add_any(4);
-        let mut tried = Vec::new();
-        index.find(b"*", &mut |route| {
-            tried.push(route);
-            false
-        });
-        assert_eq!(tried, [3, 4]);
+        assert_eq!(order(&["~.*", "/", "/*", "/{a}", "any"], "*"), [2, 4]);
     }
 
     #[test]
     fn a_path_of_many_elements_costs_no_more_probes_than_prefixes_have_elements() {
-        let mut index = PathIndex::default();
-        index.add_prefix("/a/b", 0);
-        index.add_prefix("/a", 1);
+        let index = index(&["/a/b/*", "/a/*"]);
         let path = "/a".repeat(4000);
         assert_eq!(work::steps_of(|| index.find(path.as_bytes(), &mut |_| false)), 3);
     }
 
     #[test]
-    fn regexes_are_tried_in_order_after_everything_more_specific() {
-        let mut index = PathIndex::default();
-        index.add_regex(Regex::new("^/v[0-9]+/").expect("valid"), 0);
-        index.add_regex(Regex::new("b$").expect("valid"), 1);
-        index.add_exact("/v1/b", 2);
-        let find = |path: &[u8], but: u32| index.find(path, &mut |route| route != but).map(|(route, _)| route);
-        assert_eq!(find(b"/v1/b", 9), Some(2));
-        assert_eq!(find(b"/v1/b", 2), Some(0));
-        assert_eq!(find(b"/v1/b/", 9), Some(0));
-        assert_eq!(find(b"/b", 9), Some(1));
-        assert_eq!(find(b"/c", 9), None);
+    fn an_expression_that_does_not_match_gives_way_to_the_next() {
+        let index = index(&["~^/v[0-9]+/", "~b$"]);
+        let find = |path: &[u8]| index.find(path, &mut |_| true).map(|(route, _)| route);
+        assert_eq!(find(b"/v1/b"), Some(0));
+        assert_eq!(find(b"/b"), Some(1));
+        assert_eq!(find(b"/c"), None);
+    }
+
+    #[test]
+    fn named_groups_of_an_expression_are_captures() {
+        let index = index(&["~^/(?<a>[a-z]+)(/x)?/(?<b>[0-9]*)"]);
+        let path = b"/users/7";
+        let (_, captures) = index.find(path, &mut |_| true).expect("a match");
+        assert_eq!((captures.text(0, path), captures.text(1, path)), (&b"users"[..], &b"7"[..]));
     }
 }

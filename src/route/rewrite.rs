@@ -1,13 +1,12 @@
 //! The path that an endpoint sees: a prefix cut off, a template filled in.
 
 use super::captures::Captures;
-use super::variables::{Part, TemplateError, parts};
-use crate::http::path::{Canonical, EncodedSlashes, canonical};
+use super::settings::{Part, PathPattern, Settings, Template};
+use super::variables::{TemplateError, capture, unknown};
+use crate::http::path::{Canonical, EncodedSlashes, PathError, canonical};
+use toml::Spanned;
 
-/// What a route does to the canonical path; the default is nothing.
-///
-/// Whatever canonical path goes in, a canonical path comes out: templates in which a literal text
-/// and a captured one could meet to form a dot segment are refused when they are compiled.
+/// What a route does to the canonical path; the default is nothing. The result is canonical, too.
 #[derive(Clone, Debug, Default)]
 pub struct Rewrite {
     /// Without a slash at its end; empty cuts nothing.
@@ -24,25 +23,21 @@ enum Piece {
 }
 
 impl Rewrite {
-    /// Compiles `strip_prefix` and `rewrite`. In the template `{path}` is what the cut leaves, and
-    /// each of `captures`, the placeholders of the route's path, stands for its segment.
+    /// Compiles `strip_prefix` and `rewrite` of a route. In the template `{path}` is what the cut
+    /// leaves, and every capture of the route's path is what it was in the path before the cut.
     ///
     /// # Errors
-    /// [`TemplateError`] when a variable is unknown or the result might not be a canonical path.
-    pub fn new(strip: Option<&str>, template: Option<&str>, captures: &[&str]) -> Result<Rewrite, TemplateError> {
-        let strip = strip.unwrap_or_default().trim_end_matches('/').as_bytes().into();
-        let Some(template) = template else { return Ok(Rewrite { strip, pieces: Box::default() }) };
-        let parts = parts(template)?;
-        check(template, &parts)?;
-        let piece = |part: &Part<'_>| match part {
-            Part::Text(text) => Ok(Piece::Text(text.as_bytes().into())),
-            Part::Variable("path") => Ok(Piece::Path),
-            Part::Variable(name) => match captures.iter().position(|capture| capture == name) {
-                Some(number) => Ok(Piece::Capture(number)),
-                None => Err(TemplateError::unknown(name, &["path"], captures)),
-            },
+    /// [`TemplateError`] when a variable is unknown or the text can not be that of a path.
+    pub fn new(settings: &Settings) -> Result<Rewrite, TemplateError> {
+        let strip =
+            settings.strip_prefix.as_ref().map(|prefix| prefix.get_ref().as_str()).unwrap_or_default();
+        let pieces = match &settings.rewrite {
+            Some(template) if !template.get_ref().parts.is_empty() => {
+                pieces(template.get_ref(), &settings.path)?
+            }
+            Some(_) | None => Box::default(),
         };
-        Ok(Rewrite { strip, pieces: parts.iter().map(piece).collect::<Result<_, _>>()? })
+        Ok(Rewrite { strip: strip.as_bytes().into(), pieces })
     }
 
     /// Whether every path stays as it is, so that nothing needs to be rendered.
@@ -51,13 +46,19 @@ impl Rewrite {
     }
 
     /// Appends the new path. The `*` of OPTIONS stays what it is.
-    pub fn render(&self, path: &[u8], captures: &Captures, out: &mut Vec<u8>) {
+    ///
+    /// # Errors
+    /// When the captures of a client make a path that no endpoint may see; nothing is appended.
+    pub fn render(&self, path: &[u8], captures: &Captures, out: &mut Vec<u8>) -> Result<(), PathError> {
+        let start = out.len();
         if path.first() != Some(&b'/') {
-            return out.extend_from_slice(path);
+            out.extend_from_slice(path);
+            return Ok(());
         }
         let rest = self.cut(path);
         if self.pieces.is_empty() {
-            return out.extend_from_slice(rest);
+            out.extend_from_slice(rest);
+            return Ok(());
         }
         for piece in &self.pieces {
             out.extend_from_slice(match piece {
@@ -66,6 +67,7 @@ impl Rewrite {
                 Piece::Capture(number) => captures.text(*number, path),
             });
         }
+        settle(start, out)
     }
 
     /// The path without the prefix, if the prefix is made of whole elements of it.
@@ -78,89 +80,109 @@ impl Rewrite {
     }
 }
 
-/// Refuses templates whose result might not be a canonical path.
-fn check(template: &str, parts: &[Part<'_>]) -> Result<(), TemplateError> {
-    let starts_with_slash = match parts.first() {
-        Some(Part::Text(text)) => text.starts_with('/'),
-        Some(Part::Variable(name)) => *name == "path",
-        None => false,
-    };
-    if !starts_with_slash {
-        return Err(TemplateError::NoSlash);
-    }
-    let sample: String = parts
-        .iter()
-        .map(|part| match part {
-            Part::Text(text) => text,
-            Part::Variable("path") => "/x",
-            Part::Variable(_) => "x",
-        })
-        .collect();
-    match canonical(sample.as_bytes(), EncodedSlashes::Keep, &mut Vec::new()) {
+/// Makes the path after `start` canonical again. It nearly always is; but a capture next to a text
+/// may complete a dot segment, and an expression may capture half an escape.
+fn settle(start: usize, out: &mut Vec<u8>) -> Result<(), PathError> {
+    let mut resolved = Vec::new();
+    match canonical(out.get(start..).unwrap_or_default(), EncodedSlashes::Keep, &mut resolved) {
         Ok(Canonical::Unchanged) => {}
-        Ok(Canonical::Rewritten) => return Err(TemplateError::DotSegment),
-        Err(error) => return Err(TemplateError::Path { template: template.to_owned(), source: error }),
-    }
-    for pair in parts.windows(2) {
-        match pair {
-            [Part::Text(text), Part::Variable("path")] if text.ends_with('/') => {
-                return Err(TemplateError::DoubleSlash);
-            }
-            [Part::Text(text), Part::Variable(_)] if is_dots(text, Edge::Back) => {
-                return Err(TemplateError::DotSegment);
-            }
-            [Part::Variable(_), Part::Text(text)] if is_dots(text, Edge::Front) => {
-                return Err(TemplateError::DotSegment);
-            }
-            _ => {}
+        Ok(Canonical::Rewritten) => {
+            out.truncate(start);
+            out.append(&mut resolved);
+        }
+        Err(error) => {
+            out.truncate(start);
+            return Err(error);
         }
     }
     Ok(())
 }
 
-/// Whether the edge of a text that touches a variable is nothing but the dots of a dot segment.
-fn is_dots(text: &str, edge: Edge) -> bool {
-    let plain = text.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
-    let edge = match edge {
-        Edge::Front => plain.split('/').next(),
-        Edge::Back => plain.rsplit('/').next(),
+fn pieces(template: &Template, paths: &[Spanned<PathPattern>]) -> Result<Box<[Piece]>, TemplateError> {
+    check(&template.parts)?;
+    let piece = |part: &Part| match part {
+        Part::Text(text) => Ok(Piece::Text(text.as_bytes().into())),
+        Part::Variable(name) if name == "path" => Ok(Piece::Path),
+        Part::Variable(name) => match capture(name, paths)? {
+            Some(number) => Ok(Piece::Capture(number)),
+            None => Err(unknown(name, &["path"], paths)),
+        },
     };
-    matches!(edge, Some("." | ".."))
+    template.parts.iter().map(piece).collect()
 }
 
-#[derive(Clone, Copy)]
-enum Edge {
-    Front,
-    Back,
+/// Refuses templates that make no canonical path of harmless values.
+fn check(parts: &[Part]) -> Result<(), TemplateError> {
+    let starts_with_slash = match parts.first() {
+        Some(Part::Text(text)) => text.starts_with('/'),
+        Some(Part::Variable(name)) => name == "path",
+        None => false,
+    };
+    if !starts_with_slash {
+        return Err(TemplateError::NoSlash);
+    }
+    let mut sample = String::new();
+    for part in parts {
+        match part {
+            Part::Text(text) => sample.push_str(text),
+            Part::Variable(name) if name == "path" && sample.ends_with('/') => {
+                return Err(TemplateError::DoubleSlash);
+            }
+            Part::Variable(name) => sample.push_str(if name == "path" { "/x" } else { "x" }),
+        }
+    }
+    match canonical(sample.as_bytes(), EncodedSlashes::Keep, &mut Vec::new()) {
+        Ok(Canonical::Unchanged) => Ok(()),
+        Ok(Canonical::Rewritten) => Err(TemplateError::DotSegment),
+        Err(error) => Err(TemplateError::Path(error)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::templates::{Segment, Templates};
+    use super::super::paths::PathIndex;
     use super::*;
 
-    /// Matches `/{a}/{b}` and renders.
+    const PATH: &str = "~^/(?<a>.*?)/(?<b>.*)$";
+
+    fn captures(pattern: &str, path: &str) -> Captures {
+        let mut index = PathIndex::default();
+        index.add(Some(&pattern.parse().expect("a pattern")), 0);
+        index.find(path.as_bytes(), &mut |_| true).map(|(_, captures)| captures).unwrap_or_default()
+    }
+
+    fn render(rewrite: &Rewrite, path: &str) -> Result<String, PathError> {
+        let mut out = b"kept".to_vec();
+        let answer = rewrite.render(path.as_bytes(), &captures(PATH, path), &mut out);
+        let text = String::from_utf8(out).expect("ASCII").strip_prefix("kept").expect("appended").to_owned();
+        assert!(answer.is_ok() || text.is_empty());
+        answer.map(|()| text)
+    }
+
     fn rendered(rewrite: &Rewrite, path: &str) -> String {
-        let mut templates = Templates::default();
-        templates.add([Segment::Placeholder, Segment::Placeholder].into_iter(), 0).expect("two placeholders");
-        let captures = templates.find(path.as_bytes(), &mut |_| true).map(|(_, captures)| captures);
-        let mut out = Vec::new();
-        rewrite.render(path.as_bytes(), &captures.unwrap_or_default(), &mut out);
-        String::from_utf8(out).expect("ASCII")
+        render(rewrite, path).expect("a path")
     }
 
     fn rewrite(strip: &str, template: Option<&str>) -> Result<Rewrite, TemplateError> {
-        Rewrite::new(Some(strip), template, &["a", "b"])
+        let mut text = format!("path = {PATH:?}\nstrip_prefix = {strip:?}\n");
+        if let Some(template) = template {
+            text += &format!("rewrite = {template:?}\n");
+        }
+        Rewrite::new(&toml::from_str(&text).expect("settings"))
     }
 
     #[test]
     fn a_prefix_is_cut_off_by_whole_elements() {
         let rewrite = rewrite("/users", None).expect("no template");
-        for (path, expected) in
-            [("/users/1", "/1"), ("/users", "/"), ("/users/", "/"), ("/users2", "/users2"), ("/x/users", "/x/users")]
-        {
+        for (path, expected) in [
+            ("/users/1", "/1"),
+            ("/users", "/"),
+            ("/users/", "/"),
+            ("/users2", "/users2"),
+            ("/x/users", "/x/users"),
+        ] {
             assert_eq!(rendered(&rewrite, path), expected);
         }
     }
@@ -168,11 +190,11 @@ mod tests {
     #[test]
     fn a_template_is_filled_with_what_the_cut_leaves_and_with_captures() {
         let of = |strip, template| rewrite(strip, Some(template)).expect("a valid template");
-        assert_eq!(rendered(&of("", "/v2{path}"), "/users/1"), "/v2/users/1");
+        assert_eq!(rendered(&of("/", "/v2{path}"), "/users/1"), "/v2/users/1");
         assert_eq!(rendered(&of("/users", "/v2{path}"), "/users/1"), "/v2/1");
-        assert_eq!(rendered(&of("", "/{b}.json/{a}"), "/users/1%2F2"), "/1%2F2.json/users");
-        assert_eq!(rendered(&of("", "/fixed"), "/users/1"), "/fixed");
-        assert_eq!(rendered(&of("", "{path}/x"), "/users/1"), "/users/1/x");
+        assert_eq!(rendered(&of("/", "/{b}.json/{a}"), "/users/1%2F2"), "/1%2F2.json/users");
+        assert_eq!(rendered(&of("/", "/fixed"), "/users/1"), "/fixed");
+        assert_eq!(rendered(&of("/", "{path}/x"), "/users/1"), "/users/1/x");
     }
 
     #[test]
@@ -184,24 +206,55 @@ mod tests {
     #[test]
     fn a_rewrite_without_settings_changes_nothing() {
         assert!(Rewrite::default().is_identity());
-        assert!(rewrite("", None).expect("nothing").is_identity());
+        assert!(rewrite("/", Some("")).expect("nothing").is_identity());
         assert!(!rewrite("/a", None).expect("a prefix").is_identity());
     }
 
     #[test]
-    fn a_template_that_could_leave_the_canonical_form_is_refused() {
+    fn captures_can_not_climb_out_of_the_template() {
+        let rewrite = rewrite("/", Some("/public/.{a}/{b}")).expect("a valid template");
+        assert_eq!(rendered(&rewrite, "/x/y"), "/public/.x/y");
+        assert_eq!(rendered(&rewrite, "//y"), "/public/y");
+        assert_eq!(render(&rewrite, "/%2Fx/y"), Err(PathError::HiddenDotSegment));
+    }
+
+    #[test]
+    fn a_capture_must_be_at_the_same_place_in_every_path() {
+        let settings =
+            toml::from_str("path = ['/u/{id}', '/g/{group}/{id}']\nrewrite = '/x/{id}'").expect("settings");
+        assert_eq!(Rewrite::new(&settings).err(), Some(TemplateError::Ambiguous("id".to_owned())));
+        let settings =
+            toml::from_str("path = ['/u/{id}', '/g/{id}/x']\nrewrite = '/x/{id}'").expect("settings");
+        assert!(Rewrite::new(&settings).is_ok());
+    }
+
+    #[test]
+    fn a_template_that_makes_no_canonical_path_is_refused() {
         for template in [
-            "", "v2{path}", "{a}/x", "/v2/{path}", "/a b", "/a?x=1", "/a#x", "/a\r\nx: y", "/%zz", "/%2{a}", "/%{path}",
-            "/../x", "/./{a}", "/..{a}", "/{a}..", "/{a}.{b}", "/{a}%2E/x", "/x%2f.{a}", "{path}.", "/x%2f..", "/\\{a}",
+            "v2{path}",
+            "{a}/x",
+            "/v2/{path}",
+            "/a?x=1",
+            "/a#x",
+            "/%zz",
+            "/%2{a}",
+            "/%{path}",
+            "/../x",
+            "/./{a}",
+            "/x%2f..",
+            "/\\{a}",
         ] {
-            assert!(rewrite("", Some(template)).is_err(), "{template:?}");
+            assert!(rewrite("/", Some(template)).is_err(), "{template:?}");
         }
     }
 
     #[test]
     fn an_unknown_variable_is_named_with_those_that_exist() {
-        let error = rewrite("", Some("/{id}")).err().map(|error| error.to_string());
-        assert_eq!(error.as_deref(), Some("`{id}` stands for nothing here; known are `{path}`, `{a}`, `{b}`"));
+        let error = rewrite("/", Some("/{id}")).err().map(|error| error.to_string());
+        assert_eq!(
+            error.as_deref(),
+            Some("`{id}` stands for nothing here; known are `{path}`, `{a}`, `{b}`")
+        );
     }
 
     fn texts(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -211,19 +264,18 @@ mod tests {
     proptest! {
         #[test]
         fn a_canonical_path_stays_canonical(
-            strip in texts(&["/", "a", "."]),
+            strip in texts(&["/", "a", "b"]),
             template in texts(&["/", ".", "%2e", "%2F", "{a}", "{b}", "{path}", "x", "2e"]),
             path in texts(&["/", ".", "%2e", "%2F", "%5c", "a", "2e"]),
         ) {
+            let (strip, path) = (format!("/{strip}"), format!("/{path}"));
             let Ok(rewrite) = rewrite(&strip, Some(&template)) else { return Ok(()) };
-            let path = format!("/{path}");
             let clean = canonical(path.as_bytes(), EncodedSlashes::Keep, &mut Vec::new());
             prop_assume!(clean == Ok(Canonical::Unchanged));
-            // A route whose rewrite names captures has templates only.
-            prop_assume!(path.split('/').count() == 3 && path.split('/').skip(1).all(|part| !part.is_empty()));
-            let new = rendered(&rewrite, &path);
-            let found = canonical(new.as_bytes(), EncodedSlashes::Keep, &mut Vec::new());
-            prop_assert_eq!(found, Ok(Canonical::Unchanged), "{}", new);
+            if let Ok(new) = render(&rewrite, &path) {
+                let found = canonical(new.as_bytes(), EncodedSlashes::Keep, &mut Vec::new());
+                prop_assert_eq!(found, Ok(Canonical::Unchanged), "{}", new);
+            }
         }
     }
 }

@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn targets_are_chosen_by_their_weights() {
         let split = Split::new([95, 5]).expect("two targets");
-        let chosen = (0..100u64).map(|hundredth| split.choose(u64::MAX / 100 * hundredth + 1));
+        let chosen = (0..100u64).map(|hundredth| split.choose(u64::MAX / 200 * (2 * hundredth + 1)));
         assert_eq!(chosen.filter(|target| *target == 1).count(), 5);
         assert_eq!((split.choose(0), split.choose(u64::MAX)), (0, 1));
     }

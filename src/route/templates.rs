@@ -4,23 +4,11 @@
 use memchr::memchr;
 use rustc_hash::FxHashMap;
 
-use super::captures::{Captures, MAX_CAPTURES};
+use super::captures::Captures;
 use super::paths::{Accept, first};
+use super::settings::Segment;
 use super::work;
 use crate::http::Span;
-
-/// One segment of a template.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Segment<'a> {
-    /// This text; empty after a slash at the end.
-    Literal(&'a str),
-    /// Exactly one segment that is not empty.
-    Placeholder,
-}
-
-/// A template has more placeholders than [`MAX_CAPTURES`].
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooManyPlaceholders;
 
 /// Routes by template, found by walking the segments of the path once; only where a template with
 /// a literal and one with a placeholder share a beginning, both are walked.
@@ -33,35 +21,25 @@ pub(super) struct Templates {
 struct Node {
     literals: FxHashMap<Box<[u8]>, Node>,
     placeholder: Option<Box<Node>>,
+    /// Routes of templates that end here.
     routes: Vec<u32>,
+    /// Routes of templates that end in `/*` after this.
+    below: Vec<u32>,
 }
 
 impl Templates {
     /// Adds a route for a template.
-    ///
-    /// # Errors
-    /// [`TooManyPlaceholders`]
-    pub(super) fn add<'a>(
-        &mut self,
-        segments: impl Iterator<Item = Segment<'a>>,
-        route: u32,
-    ) -> Result<(), TooManyPlaceholders> {
+    pub(super) fn add(&mut self, segments: &[Segment], route: u32) {
         let mut node = &mut self.root;
-        let mut placeholders = 0;
         for segment in segments {
             node = match segment {
                 Segment::Literal(text) => node.literals.entry(text.as_bytes().into()).or_default(),
-                Segment::Placeholder => {
-                    placeholders += 1;
-                    node.placeholder.get_or_insert_default()
-                }
+                Segment::Capture(_) => node.placeholder.get_or_insert_default(),
+                // Stands at the end only.
+                Segment::Rest => return node.below.push(route),
             };
         }
-        if placeholders > MAX_CAPTURES {
-            return Err(TooManyPlaceholders);
-        }
         node.routes.push(route);
-        Ok(())
     }
 
     /// The first route that accepts the request, with what its placeholders stand for.
@@ -84,7 +62,9 @@ impl Node {
         captures: &mut Captures,
         accept: &mut impl Accept,
     ) -> Option<u32> {
-        let Some(rest) = path.get(start..) else { return first(&self.routes, accept) };
+        let Some(rest) = path.get(start..) else {
+            return first(&self.routes, accept).or_else(|| first(&self.below, accept));
+        };
         let end = memchr(b'/', rest).map_or(path.len(), |slash| start + slash);
         let segment = path.get(start..end)?;
         if !self.literals.is_empty() {
@@ -94,36 +74,47 @@ impl Node {
                 return Some(route);
             }
         }
-        let node = self.placeholder.as_deref().filter(|_| !segment.is_empty())?;
-        captures.push(Span::new(start, end));
-        let found = node.find(path, end + 1, captures, accept);
-        if found.is_none() {
+        if let Some(node) = self.placeholder.as_deref().filter(|_| !segment.is_empty()) {
+            captures.push(Span::new(start, end));
+            if let Some(route) = node.find(path, end + 1, captures, accept) {
+                return Some(route);
+            }
             captures.pop();
         }
-        found
+        first(&self.below, accept)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::PathPattern;
     use super::*;
-
-    fn segments(template: &str) -> impl Iterator<Item = Segment<'_>> {
-        let of = |text| if text == "*" { Segment::Placeholder } else { Segment::Literal(text) };
-        template.split('/').skip(1).map(of)
-    }
 
     fn templates(list: &[&str]) -> Templates {
         let mut templates = Templates::default();
         for (number, template) in (0..).zip(list) {
-            templates.add(segments(template), number).expect("few placeholders");
+            match template.parse().expect("a pattern") {
+                PathPattern::Template(segments) => templates.add(&segments, number),
+                other => panic!("{other} is no template"),
+            }
         }
         templates
     }
 
+    /// The numbers of the templates that match, in the order in which they are tried.
+    fn order(list: &[&str], path: &str) -> Vec<u32> {
+        let mut tried = Vec::new();
+        let found = templates(list).find(path.as_bytes(), &mut |route| {
+            tried.push(route);
+            false
+        });
+        assert_eq!(found, None);
+        tried
+    }
+
     #[test]
     fn a_placeholder_stands_for_exactly_one_segment_that_is_not_empty() {
-        let templates = templates(&["/users/*/posts/*"]);
+        let templates = templates(&["/users/{id}/posts/{post}"]);
         let path = b"/users/7/posts/x%2Fy";
         let (route, captures) = templates.find(path, &mut |_| true).expect("a match");
         assert_eq!((route, captures.len()), (0, 2));
@@ -136,29 +127,26 @@ mod tests {
 
     #[test]
     fn a_slash_at_the_end_of_a_template_is_part_of_it() {
-        let templates = templates(&["/a/*/"]);
-        assert!(templates.find(b"/a/b/", &mut |_| true).is_some());
-        assert!(templates.find(b"/a/b", &mut |_| true).is_none());
+        assert_eq!(order(&["/a/{x}/"], "/a/b/"), [0]);
+        assert_eq!(order(&["/a/{x}/"], "/a/b"), [0; 0]);
     }
 
     #[test]
     fn literals_come_first_and_a_dead_end_is_left_again() {
-        let templates = templates(&["/*/x/*", "/a/*/c", "/a/x/*", "/*/*/*"]);
-        let mut tried = Vec::new();
-        let found = templates.find(b"/a/x/c", &mut |route| {
-            tried.push(route);
-            false
-        });
-        assert_eq!((found, tried), (None, vec![2, 1, 0, 3]));
+        let list = ["/{a}/x/{b}", "/a/{a}/c", "/a/x/{b}", "/{a}/{b}/{c}"];
+        assert_eq!(order(&list, "/a/x/c"), [2, 1, 0, 3]);
         let path = b"/a/x/c";
-        let (_, captures) = templates.find(path, &mut |route| route == 0).expect("a match");
+        let (_, captures) = templates(&list).find(path, &mut |route| route == 0).expect("a match");
         assert_eq!((captures.text(0, path), captures.text(1, path)), (&b"a"[..], &b"c"[..]));
     }
 
     #[test]
-    fn placeholders_are_bounded() {
-        let mut templates = Templates::default();
-        let many = std::iter::repeat_n(Segment::Placeholder, MAX_CAPTURES + 1);
-        assert_eq!(templates.add(many, 0), Err(TooManyPlaceholders));
+    fn a_star_at_the_end_takes_what_follows_and_nothing_too() {
+        let list = ["/u/{id}/*", "/u/{id}/x/*", "/u/{id}", "/u/{id}/{part}"];
+        assert_eq!(order(&list, "/u/1"), [2, 0]);
+        assert_eq!(order(&list, "/u/1/"), [0]);
+        assert_eq!(order(&list, "/u/1/y"), [3, 0]);
+        assert_eq!(order(&list, "/u/1/x/y/z"), [1, 0]);
+        assert_eq!(order(&list, "/u"), [0; 0]);
     }
 }
