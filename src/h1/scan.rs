@@ -14,6 +14,11 @@ pub struct Scan {
 pub struct BareLineFeed;
 
 impl Scan {
+    /// Whether no line has been seen yet.
+    pub fn is_fresh(&self) -> bool {
+        self.seen == 0
+    }
+
     /// The length of the head including its empty line, when it is complete. `bytes` is the same
     /// buffer as at the last call with more at its end.
     pub fn end_of_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, BareLineFeed> {

@@ -125,6 +125,8 @@ reasons! {
         "The response head is over 64 KiB." "Cookies or debugging fields of the endpoint are the usual cause."
     UnexpectedUpgrade "bad_response.unexpected_upgrade" 502 Upstream
         "The endpoint switched protocols though nobody asked for it." "The endpoint is broken or hostile."
+    UnwantedStatus "unwanted_status" 502 Upstream
+        "The endpoint answered with a status that the route retries." "See retry.on of the route."
     TooManyInterim "bad_response.too_many_interim" 502 Upstream
         "The endpoint sent more than 256 interim answers." "The endpoint is broken."
     UpstreamH2 "bad_response.h2" 502 Upstream

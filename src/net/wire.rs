@@ -11,7 +11,7 @@ use super::stream::Stream;
 
 /// Output up to this size is gathered into one write; larger pieces are written from where they
 /// lie. Copying 8 KiB costs less than a second system call.
-const GATHER: usize = 8 * 1024;
+pub const GATHER: usize = 8 * 1024;
 
 /// A stream with what was read but not used, and what is to be written.
 #[derive(Debug)]
@@ -22,12 +22,18 @@ pub struct Wire {
     /// To be written.
     pub output: Buffer,
     full_reads: u8,
+    written: u64,
 }
 
 impl Wire {
     /// Wraps a fresh stream.
     pub fn new(stream: Stream) -> Wire {
-        Wire { stream, input: Buffer::default(), output: Buffer::default(), full_reads: 0 }
+        Wire { stream, input: Buffer::default(), output: Buffer::default(), full_reads: 0, written: 0 }
+    }
+
+    /// Bytes that the socket has taken since the wire was made.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     /// The stream below.
@@ -40,14 +46,19 @@ impl Wire {
         (self.stream, self.input)
     }
 
-    /// Reads once and says how many bytes came; 0 is the end. The input buffer must have room:
-    /// it is grown after two full reads, since then a body is coming that is worth it.
+    /// Reads once and says how many bytes came; 0 is the end. The input grows when it is full and
+    /// after two full reads, since then a body is coming that is worth it; full at its largest is
+    /// an error.
     pub fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.full_reads >= 2 {
+        if self.full_reads >= 2 || self.input.spare().is_empty() {
             self.input.grow(LARGE);
         }
         let spare = self.input.spare();
         let room = spare.len();
+        if room == 0 {
+            // Reading into no room looks like the end of the stream.
+            return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
+        }
         let mut read = ReadBuf::new(spare);
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
         let count = read.filled().len();
@@ -70,6 +81,7 @@ impl Wire {
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
+        self.written += written as u64;
         self.output.consume(written.min(waiting));
         // Nothing of `data` went out: try again, the next write waits for the socket.
         match written.saturating_sub(waiting) {
@@ -85,6 +97,7 @@ impl Wire {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.written += written as u64;
             self.output.consume(written);
         }
         // A plain socket has nothing below; TLS may still hold a record that the socket refused.

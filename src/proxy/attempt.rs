@@ -1,0 +1,227 @@
+//! One attempt: send the request to one endpoint, wait for its answer, stream both ways at once.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::client::{Client, Gone};
+use super::link::{Head, Link};
+use super::pump::{End, Fault, Pump};
+use super::replay::Upload;
+use super::worker::{Fleet, Room, View, Worker};
+use crate::clock::{Millis, Timer};
+use crate::http::{Name, Reason, Version};
+use crate::snapshot::Route;
+
+/// Most interim answers (1xx) that an endpoint may send for one request.
+const MAX_INTERIM: u32 = 256;
+
+/// How long an answer is still awaited for a client that has ended its own side: such a client
+/// may be reading (`nc`, a shell script) or may have closed, and TCP tells the two apart only
+/// when something is sent.
+const HALF_CLOSED_GRACE: Duration = Duration::from_secs(1);
+
+/// Everything that the attempts of one exchange share.
+pub(super) struct Call<'call, C> {
+    pub worker: &'call Worker,
+    pub view: &'call View,
+    pub client: &'call mut C,
+    pub room: &'call mut Room,
+    pub timer: &'call Timer,
+    pub route: &'call Route,
+    pub fleet: &'call Fleet,
+    /// When the whole exchange must be over.
+    pub until: Millis,
+    pub patience: Patience,
+}
+
+/// How long a listener waits for its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Longest silence between bytes of a request body.
+    pub body: Duration,
+    /// Longest time without progress while the client does not read.
+    pub write: Duration,
+}
+
+/// Where one attempt stands.
+pub(super) struct Attempt {
+    begun: Millis,
+    upload: Pump,
+    download: Pump,
+    /// The endpoint has stopped reading the request; its answer may still come.
+    cut: bool,
+    interim: u32,
+    half_closed: Option<Millis>,
+}
+
+/// A deadline with what it means when it comes.
+type Deadline = (Millis, Reason);
+
+impl Attempt {
+    pub(super) fn begin(now: Millis) -> Attempt {
+        Attempt {
+            begun: now,
+            upload: Pump::starting_at(now),
+            download: Pump::starting_at(now),
+            cut: false,
+            interim: 0,
+            half_closed: None,
+        }
+    }
+
+    /// Whether the request has gone out whole.
+    pub(super) fn is_sent(&self) -> bool {
+        self.upload.is_done() && !self.cut
+    }
+
+    /// Payload bytes sent to the endpoint and to the client.
+    pub(super) fn moved(&self) -> (u64, u64) {
+        (self.upload.moved(), self.download.moved())
+    }
+
+    /// Ready when the head of the answer is in `room.exchange.response`. The request body goes out
+    /// meanwhile.
+    pub(super) fn poll_answer<C: Client>(
+        &mut self,
+        context: &mut Context<'_>,
+        call: &mut Call<'_, C>,
+        link: &mut Link,
+    ) -> Poll<Result<(), Reason>> {
+        if let Some(fault) = self.poll_upload(context, call, link) {
+            match fault.end {
+                End::Source => return Poll::Ready(Err(fault.reason)),
+                End::Sink => self.cut = true,
+            }
+        }
+        loop {
+            let exchange = &mut call.room.exchange;
+            match link.poll_head(context, exchange.request.method, &mut exchange.response) {
+                Poll::Ready(Ok(Head::Final)) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(Head::Interim)) => self.pass_interim(call)?,
+                Poll::Ready(Err(reason)) => return Poll::Ready(Err(reason)),
+                Poll::Pending => break,
+            }
+        }
+        if self.interim > 0 && call.client.poll_flush(context).is_ready_and(|flushed| flushed.is_err()) {
+            return Poll::Ready(Err(Reason::ClientClosed));
+        }
+        self.watch_client(context, call)?;
+        let deadline = self.answer_deadline(call);
+        self.poll_deadline(context, call, deadline)
+    }
+
+    /// Ready when the whole answer has gone to the client.
+    pub(super) fn poll_stream<C: Client>(
+        &mut self,
+        context: &mut Context<'_>,
+        call: &mut Call<'_, C>,
+        link: &mut Link,
+    ) -> Poll<Result<(), Reason>> {
+        // An endpoint that has begun to answer may leave the rest of the request unread, and what
+        // is wrong with that rest does not take the answer back.
+        self.cut |= self.poll_upload(context, call, link).is_some();
+        match self.download.poll(context, link, call.client) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault.reason)),
+            Poll::Pending => {}
+        }
+        if self.download.waits_for() == End::Source {
+            self.watch_client(context, call)?;
+        }
+        let deadline = self.stream_deadline(call);
+        self.poll_deadline(context, call, deadline)
+    }
+
+    fn poll_upload<C: Client>(
+        &mut self,
+        context: &mut Context<'_>,
+        call: &mut Call<'_, C>,
+        link: &mut Link,
+    ) -> Option<Fault> {
+        if self.cut || self.upload.is_done() {
+            return None;
+        }
+        let mut source = Upload { client: call.client, replay: &mut call.room.replay };
+        match self.upload.poll(context, &mut source, link) {
+            Poll::Ready(Err(fault)) => Some(fault),
+            Poll::Ready(Ok(())) | Poll::Pending => None,
+        }
+    }
+
+    /// 103 and 102 go to every client that can take them, 100 only to one that waits for it.
+    fn pass_interim<C: Client>(&mut self, call: &mut Call<'_, C>) -> Result<(), Reason> {
+        self.interim += 1;
+        if self.interim > MAX_INTERIM {
+            return Err(Reason::TooManyInterim);
+        }
+        let exchange = &call.room.exchange;
+        let wanted = exchange.response.status != 100 || exchange.request.fields.get(Name::Expect).is_some();
+        if wanted && exchange.request.version != Version::Http10 {
+            call.client.interim(exchange);
+        }
+        Ok(())
+    }
+
+    /// Looks whether a client that has nothing more to say is still there.
+    fn watch_client<C: Client>(&mut self, context: &mut Context<'_>, call: &mut Call<'_, C>) -> Result<(), Reason> {
+        if !call.client.is_request_read() || self.half_closed.is_some() {
+            return Ok(());
+        }
+        match call.client.poll_gone(context) {
+            Poll::Ready(Gone::Away) => Err(Reason::ClientClosed),
+            Poll::Ready(Gone::HalfClosed) => {
+                self.half_closed = Some(call.worker.timers.now());
+                Ok(())
+            }
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn answer_deadline<C: Client>(&mut self, call: &Call<'_, C>) -> Deadline {
+        let clock = &call.worker.timers;
+        let sending = !self.cut && !self.upload.is_done();
+        let progress = self.upload.last_progress(clock);
+        if sending && self.upload.waits_for() == End::Source {
+            return (progress.after(Some(call.patience.body)), Reason::RequestTimeout);
+        }
+        let since = self.begun.max(progress);
+        (since.after(Some(call.route.timeouts.response.get())), Reason::ResponseTimeout)
+    }
+
+    fn stream_deadline<C: Client>(&mut self, call: &Call<'_, C>) -> Deadline {
+        let clock = &call.worker.timers;
+        let (up, down) = (self.upload.last_progress(clock), self.download.last_progress(clock));
+        match self.download.waits_for() {
+            End::Sink => (down.after(Some(call.patience.write)), Reason::ClientStalled),
+            End::Source => (up.max(down).after(Some(call.route.timeouts.idle.get())), Reason::IdleTimeout),
+        }
+    }
+
+    /// Waits for the nearest of the phase's deadline, the exchange's, and the grace of a
+    /// half-closed client.
+    fn poll_deadline<C: Client>(
+        &mut self,
+        context: &mut Context<'_>,
+        call: &Call<'_, C>,
+        phase: Deadline,
+    ) -> Poll<Result<(), Reason>> {
+        let progress = self.download.last_progress(&call.worker.timers);
+        let grace = self.half_closed.map_or(Millis::NEVER, |since| since.max(progress).after(Some(HALF_CLOSED_GRACE)));
+        let nearest = [phase, (call.until, Reason::RequestDeadline), (grace, Reason::ClientClosed)]
+            .into_iter()
+            .min_by_key(|(due, _)| *due)
+            .unwrap_or(phase);
+        call.timer.poll(context, nearest.0).map(|()| Err(nearest.1))
+    }
+}
+
+/// `Poll::is_ready` with a condition on the value.
+trait ReadyAnd<T> {
+    fn is_ready_and(self, holds: impl FnOnce(T) -> bool) -> bool;
+}
+
+impl<T> ReadyAnd<T> for Poll<T> {
+    fn is_ready_and(self, holds: impl FnOnce(T) -> bool) -> bool {
+        matches!(self, Poll::Ready(value) if holds(value))
+    }
+}

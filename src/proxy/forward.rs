@@ -1,0 +1,232 @@
+//! Finds an endpoint that answers: the loop of attempts under one deadline and one budget.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Ended;
+use super::attempt::{Attempt, Call};
+use super::client::Client;
+use super::link::Link;
+use super::pool::{Certainty, Pool};
+use super::reply;
+use super::worker::Failed;
+use crate::endpoint::{Endpoint, InFlight, Moment};
+use crate::health::Outcome;
+use crate::http::reason::Side;
+use crate::http::{Framing, Method, Name, Reason};
+use crate::net::wire::GATHER;
+use crate::proxy::link::h1::announced_idle_timeout;
+use crate::route::settings::{HostHeader, Retry, RetryMethods, RetryOn};
+
+/// What became of an attempt that did not answer the client.
+struct Failure {
+    reason: Reason,
+    /// What another attempt would repeat.
+    repeats: Repeats,
+}
+
+/// What sending a request again would repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeats {
+    /// Nothing: no byte of it has left.
+    Nothing,
+    /// Nothing that counts: an idle connection was closed while the request was on its way.
+    StaleConnection,
+    /// What the endpoint may have done with it.
+    Work,
+}
+
+/// Sends the request to endpoints of the upstream until one answers, and streams that answer.
+pub(super) async fn run<C: Client>(call: &mut Call<'_, C>) -> Ended {
+    call.fleet.upstream.budget().deposit(Moment::now());
+    call.room.replay.keep(replay_limit(call));
+    let mut last = Reason::NoHealthyEndpoint;
+    let mut fresh = false;
+    loop {
+        let Some(pool) = call.fleet.pick(call.worker, &call.room.tried) else {
+            return reply::refuse(call, last).await;
+        };
+        let begun = Instant::now();
+        let failure = match attempt(call, &pool, fresh).await {
+            Ok(ended) => return ended,
+            Err(failure) => failure,
+        };
+        last = failure.reason;
+        let endpoint = pool.endpoint().clone();
+        fresh = failure.repeats == Repeats::StaleConnection;
+        if !fresh {
+            call.fleet.upstream.observe(&endpoint, outcome(last));
+            call.room.tried.push(endpoint.clone());
+        }
+        call.room.failed.push(Failed { endpoint, reason: last, took: begun.elapsed() });
+        if !may_retry(call, &failure) {
+            return reply::refuse(call, last).await;
+        }
+    }
+}
+
+/// One attempt at one endpoint, up to the last byte of its answer.
+async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool) -> Result<Ended, Failure> {
+    let _in_flight = InFlight::begin(pool.endpoint().clone());
+    let mut link = connection(call, pool, fresh).await?;
+    link.send_head(&call.room.exchange, host_header(call, pool.endpoint()));
+    let mut attempt = Attempt::begin(call.worker.timers.now());
+    if let Err(reason) = poll_fn(|context| attempt.poll_answer(context, call, &mut link)).await {
+        return Err(Failure { reason, repeats: what_repeats(call, &link, reason) });
+    }
+    let status = call.room.exchange.response.status;
+    if let Some(failure) = unwanted(call, status) {
+        return Err(failure);
+    }
+    learn(call, pool.endpoint());
+    call.room.journal.answered(pool.endpoint(), status);
+    reply::outbound(call.route, call.room);
+    call.client.respond(&call.room.exchange, call.worker.timers.now());
+    let streamed = poll_fn(|context| attempt.poll_stream(context, call, &mut link)).await;
+    (call.room.journal.received, call.room.journal.sent) = attempt.moved();
+    Ok(close(call, pool, link, &attempt, status, streamed))
+}
+
+/// An idle connection, or a new one.
+async fn connection<C: Client>(call: &Call<'_, C>, pool: &Rc<Pool>, fresh: bool) -> Result<Link, Failure> {
+    let certainty = if is_repeatable(call) { Certainty::Usual } else { Certainty::Sure };
+    let idle = if fresh { None } else { pool.take(call.worker.timers.now(), certainty) };
+    if let Some(link) = idle {
+        return Ok(link);
+    }
+    // Boxed: connecting is rare, and its future would make every idle connection larger.
+    let connected = Box::pin(pool.connect()).await;
+    connected.map_err(|reason| Failure { reason, repeats: Repeats::Nothing })
+}
+
+/// Tells the upstream how it went and settles what becomes of both connections.
+fn close<C: Client>(
+    call: &mut Call<'_, C>,
+    pool: &Pool,
+    link: Link,
+    attempt: &Attempt,
+    status: u16,
+    streamed: Result<(), Reason>,
+) -> Ended {
+    let upstream = &call.fleet.upstream;
+    match streamed {
+        Ok(()) => {
+            upstream.observe(pool.endpoint(), Outcome::Answered(status));
+            if attempt.is_sent() {
+                pool.put(link, call.worker.timers.now());
+            }
+            Ended::Complete
+        }
+        Err(reason) => {
+            upstream.observe(pool.endpoint(), outcome(reason));
+            call.room.journal.reason = Some(reason);
+            call.client.abort();
+            Ended::Broken
+        }
+    }
+}
+
+/// What the endpoint is told as Host.
+fn host_header<'a, C>(call: &'a Call<'_, C>, endpoint: &'a Arc<Endpoint>) -> &'a [u8] {
+    match &call.route.host_header {
+        HostHeader::Preserve => {
+            let authority = call.room.exchange.request.authority();
+            if authority.is_empty() { endpoint.name().as_bytes() } else { authority }
+        }
+        HostHeader::Endpoint => endpoint.name().as_bytes(),
+        HostHeader::Literal(text) => text.as_bytes(),
+    }
+}
+
+fn learn<C>(call: &Call<'_, C>, endpoint: &Endpoint) {
+    if let Some(timeout) = announced_idle_timeout(&call.room.exchange.response) {
+        endpoint.idle_timeout.announced(timeout);
+    }
+}
+
+fn what_repeats<C>(call: &Call<'_, C>, link: &Link, reason: Reason) -> Repeats {
+    let stale = link.is_reused() && !link.is_answered() && reason == Reason::UpstreamReset;
+    match (link.is_unsent(), stale) {
+        (true, true) => Repeats::StaleConnection,
+        (true, false) => Repeats::Nothing,
+        (false, true) if is_repeatable(call) => Repeats::StaleConnection,
+        _ => Repeats::Work,
+    }
+}
+
+/// Whether the route lets this request be made more than once.
+fn is_repeatable<C>(call: &Call<'_, C>) -> bool {
+    let retries = call.route.retry.0.on();
+    let all = retries.is_some_and(|retry| retry.methods == RetryMethods::All);
+    all || call.room.exchange.request.method.is_idempotent()
+}
+
+/// How much of the body is kept. What can be sent only once is kept only until a byte has left,
+/// and no more than the output gathers waits until then.
+fn replay_limit<C>(call: &Call<'_, C>) -> usize {
+    if call.room.exchange.request.framing == Framing::None {
+        return 0;
+    }
+    let limit = call.route.retry.0.on().map_or(GATHER, |retry| retry.max_body_bytes.as_usize());
+    if is_repeatable(call) { limit } else { limit.min(GATHER) }
+}
+
+/// An answer that the route wants to be tried again elsewhere.
+fn unwanted<C: Client>(call: &Call<'_, C>, status: u16) -> Option<Failure> {
+    let retry = call.route.retry.0.on()?;
+    let listed = retry.on.iter().any(|on| match on {
+        RetryOn::Status(wanted) => *wanted == status,
+        RetryOn::ServerError => (500..=599).contains(&status),
+        RetryOn::Connect | RetryOn::Reset | RetryOn::RefusedStream | RetryOn::Timeout => false,
+    });
+    // The last attempt's answer is passed on whatever it is.
+    let another = listed && has_attempts_left(call, retry) && is_repeatable(call) && call.room.replay.is_whole();
+    let elsewhere = another && call.fleet.has_other(&call.room.tried);
+    elsewhere.then_some(Failure { reason: Reason::UnwantedStatus, repeats: Repeats::Work })
+}
+
+fn has_attempts_left<C>(call: &Call<'_, C>, retry: &Retry) -> bool {
+    call.room.failed.len() < retry.attempts as usize
+}
+
+/// Whether another attempt may be made; if so, it is prepared and paid for.
+fn may_retry<C: Client>(call: &mut Call<'_, C>, failure: &Failure) -> bool {
+    let Some(retry) = call.route.retry.0.on() else { return false };
+    let is_ours = failure.reason.side() != Side::Upstream;
+    if is_ours || !has_attempts_left(call, retry) || call.worker.timers.now() >= call.until {
+        return false;
+    }
+    let allowed = match failure.repeats {
+        Repeats::Nothing | Repeats::StaleConnection => true,
+        Repeats::Work => is_listed(retry, failure.reason) && is_repeatable(call),
+    };
+    if !allowed || !call.room.replay.rewind() {
+        return false;
+    }
+    // A stale connection is the pool's fault, not the endpoint's: it costs no budget.
+    failure.repeats == Repeats::StaleConnection || call.fleet.upstream.budget().try_spend(Moment::now())
+}
+
+fn is_listed(retry: &Retry, reason: Reason) -> bool {
+    let on = match reason {
+        Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => RetryOn::Connect,
+        Reason::UpstreamReset => RetryOn::Reset,
+        Reason::ResponseTimeout => RetryOn::Timeout,
+        Reason::UnwantedStatus => return true,
+        _ => return false,
+    };
+    retry.on.contains(&on)
+}
+
+/// What a failure says about the endpoint.
+fn outcome(reason: Reason) -> Outcome {
+    match reason {
+        Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => Outcome::ConnectFailed,
+        Reason::ResponseTimeout | Reason::IdleTimeout | Reason::RequestDeadline => Outcome::TimedOut,
+        Reason::UnwantedStatus => Outcome::Answered(503),
+        _ if reason.side() == Side::Upstream => Outcome::Reset,
+        _ => Outcome::Abandoned,
+    }
+}

@@ -1,0 +1,189 @@
+//! One HTTP/1.1 connection to an endpoint, used for one exchange after another.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use super::Head;
+use crate::h1::response::{self, MAX_HEAD};
+use crate::h1::scan::Scan;
+use crate::h1::write;
+use crate::http::fields::items;
+use crate::http::validate::wants_close;
+use crate::http::{Exchange, Fields, Framing, Method, Name, Reason, ResponseHead};
+use crate::net::{Stream, Wire};
+use crate::proxy::body::{BodyReader, BodyWriter, ReadError};
+
+/// An open connection to an endpoint.
+#[derive(Debug)]
+pub struct H1Link {
+    wire: Wire,
+    reader: BodyReader,
+    writer: BodyWriter,
+    scan: Scan,
+    /// How many exchanges it has carried before this one.
+    served: u32,
+    /// What the wire had written when the exchange began.
+    written_before: u64,
+    /// Whether bytes of an answer have come.
+    answered: bool,
+    /// Whether the endpoint lets the connection live on.
+    keeps: bool,
+    sent: bool,
+}
+
+impl H1Link {
+    /// Wraps a fresh connection.
+    pub fn new(stream: Stream) -> H1Link {
+        H1Link {
+            wire: Wire::new(stream),
+            reader: BodyReader::default(),
+            writer: BodyWriter::default(),
+            scan: Scan::default(),
+            served: 0,
+            written_before: 0,
+            answered: false,
+            keeps: false,
+            sent: false,
+        }
+    }
+
+    /// Puts the head of a request into the output.
+    pub fn send_head(&mut self, exchange: &Exchange, host: &[u8]) {
+        self.written_before = self.wire.written();
+        (self.answered, self.keeps, self.sent) = (false, false, false);
+        self.scan = Scan::default();
+        let output = &mut self.wire.output;
+        write::request(exchange, host, |bytes| output.push(bytes));
+        self.writer.start(exchange.request.framing);
+    }
+
+    /// Whether it has carried an exchange before, so that the endpoint may have closed it.
+    pub fn is_reused(&self) -> bool {
+        self.served > 0
+    }
+
+    /// Whether no byte of this request has left.
+    pub fn is_unsent(&self) -> bool {
+        self.wire.written() == self.written_before
+    }
+
+    /// Whether any byte of an answer has come.
+    pub fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Reads the next head, interim or final, into `head`.
+    pub fn poll_head(
+        &mut self,
+        context: &mut Context<'_>,
+        method: Method,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<Head, Reason>> {
+        loop {
+            let bytes = self.wire.input.filled();
+            if let Some(length) = self.scan.end_of_head(bytes).map_err(|_| Reason::BadResponseHead)? {
+                response::parse(&bytes[..length], method, head)?;
+                self.wire.input.consume(length);
+                self.scan = Scan::default();
+                return Poll::Ready(self.accept_head(head));
+            }
+            if bytes.len() >= MAX_HEAD {
+                return Poll::Ready(Err(Reason::ResponseHeaderTooLarge));
+            }
+            match ready!(self.wire.poll_fill(context)) {
+                Ok(0) if self.answered => return Poll::Ready(Err(Reason::BadResponseHead)),
+                Ok(0) | Err(_) => return Poll::Ready(Err(Reason::UpstreamReset)),
+                Ok(_) => self.answered = true,
+            }
+        }
+    }
+
+    fn accept_head(&mut self, head: &ResponseHead) -> Result<Head, Reason> {
+        match head.status {
+            101 => return Err(Reason::UnexpectedUpgrade),
+            100..=199 => return Ok(Head::Interim),
+            _ => {}
+        }
+        self.reader.start(head.framing);
+        let closes = wants_close(head.version, head.fields.all(Name::Connection));
+        self.keeps = !closes && head.framing != Framing::UntilClose;
+        Ok(Head::Final)
+    }
+
+    /// Whether the connection can carry another exchange: everything was sent, the answer came to
+    /// its end by its own framing, nothing follows it, and the endpoint did not say close.
+    pub fn is_reusable(&self) -> bool {
+        self.keeps && self.sent && self.reader.is_clean() && self.wire.input.is_empty()
+    }
+
+    /// Makes it ready to rest in the pool.
+    pub fn rest(&mut self) {
+        self.served = self.served.saturating_add(1);
+        self.wire.rest();
+    }
+
+    /// Whether a resting connection has seen an end or unasked bytes. No system call.
+    pub fn looks_ended(&self) -> bool {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        self.wire.stream().poll_read_ready(&mut context).is_ready() && self.has_ended()
+    }
+
+    /// The same, asking the kernel: for requests that must not be lost to a close on the way.
+    pub fn has_ended(&self) -> bool {
+        self.wire.stream().has_ended()
+    }
+
+    /// Ready when payload of the answer is there.
+    pub fn poll_payload(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        let read = ready!(self.reader.poll(context, &mut self.wire));
+        Poll::Ready(read.map(drop).map_err(|error| match error {
+            ReadError::Malformed => Reason::BadResponseChunk,
+            ReadError::Truncated | ReadError::Io(_) => Reason::UpstreamTruncated,
+        }))
+    }
+
+    /// The payload that is ready.
+    pub fn payload(&self) -> &[u8] {
+        self.reader.payload(&self.wire)
+    }
+
+    /// Drops payload from the front.
+    pub fn consume(&mut self, count: usize) {
+        self.reader.consume(&mut self.wire, count);
+    }
+
+    /// Trailer fields of the answer.
+    pub fn trailers(&self) -> &Fields {
+        self.reader.trailers()
+    }
+
+    /// Takes payload of the request.
+    pub fn poll_take(&mut self, context: &mut Context<'_>, payload: &[u8]) -> Poll<Result<usize, Reason>> {
+        self.writer.poll_data(context, &mut self.wire, payload).map_err(lost)
+    }
+
+    /// Writes out what was taken.
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        self.wire.poll_flush(context).map_err(lost)
+    }
+
+    /// Ends the request.
+    pub fn poll_finish(&mut self, context: &mut Context<'_>, trailers: &Fields) -> Poll<Result<(), Reason>> {
+        let finished = ready!(self.writer.poll_finish(context, &mut self.wire, trailers));
+        self.sent = finished.is_ok();
+        Poll::Ready(finished.map_err(lost))
+    }
+}
+
+fn lost(error: io::Error) -> Reason {
+    tracing::debug!(%error, "writing to the endpoint failed");
+    Reason::UpstreamReset
+}
+
+/// The time that an endpoint says it keeps an idle connection: `Keep-Alive: timeout=5`.
+pub fn announced_idle_timeout(head: &ResponseHead) -> Option<std::time::Duration> {
+    let value = head.fields.get(Name::KeepAlive)?;
+    let timeout = items(value).find_map(|item| item.strip_prefix(b"timeout="))?;
+    let seconds = std::str::from_utf8(timeout).ok()?.parse::<u32>().ok()?;
+    Some(std::time::Duration::from_secs(u64::from(seconds)))
+}

@@ -1,0 +1,227 @@
+//! Moves one body from its source to its sink, as fast as the slower of the two.
+//!
+//! Two pumps run an exchange, one a direction, polled by the same task: full duplex without locks
+//! and without a copy of the proxy loop for each pair of protocols.
+
+use std::task::{Context, Poll};
+
+use crate::clock::{Millis, Timers};
+use crate::http::{Fields, Reason};
+
+/// Where a body comes from.
+pub trait Source {
+    /// Ready when payload is there or the body has ended; the payload is then in
+    /// [`Source::payload`], empty at the end.
+    fn poll_payload(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Reason>>;
+    /// The payload that is ready.
+    fn payload(&self) -> &[u8];
+    /// Drops payload from the front.
+    fn consume(&mut self, count: usize);
+    /// Trailer fields, complete at the end of the body.
+    fn trailers(&self) -> &Fields;
+}
+
+/// Where a body goes.
+pub trait Sink {
+    /// Takes payload, at least one byte, and says how much.
+    fn poll_take(&mut self, context: &mut Context<'_>, payload: &[u8]) -> Poll<Result<usize, Reason>>;
+    /// Hands on what was taken.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Reason>>;
+    /// Ends the body and hands everything on.
+    fn poll_finish(&mut self, context: &mut Context<'_>, trailers: &Fields) -> Poll<Result<(), Reason>>;
+}
+
+/// One end of a pump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The side that bytes come from.
+    Source,
+    /// The side that bytes go to.
+    Sink,
+}
+
+/// Which end failed, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The end that failed.
+    pub end: End,
+    /// Why.
+    pub reason: Reason,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Flowing,
+    Finishing,
+    Done,
+}
+
+/// The state of one direction.
+#[derive(Debug)]
+pub struct Pump {
+    state: State,
+    waiting: End,
+    moved: u64,
+    /// What had been moved when the clock was last looked at, and when that was.
+    seen: (u64, Millis),
+}
+
+impl Pump {
+    /// A pump that has not moved anything.
+    pub fn starting_at(now: Millis) -> Pump {
+        Pump { state: State::Flowing, waiting: End::Source, moved: 0, seen: (0, now) }
+    }
+
+    /// Payload bytes moved.
+    pub fn moved(&self) -> u64 {
+        self.moved
+    }
+
+    /// Whether everything has been moved.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Which end it waits for; of meaning after `poll` was pending.
+    pub fn waits_for(&self) -> End {
+        self.waiting
+    }
+
+    /// When it last moved a byte, as precise as it is asked often.
+    pub fn last_progress(&mut self, clock: &Timers) -> Millis {
+        if self.seen.0 != self.moved {
+            self.seen = (self.moved, clock.now());
+        }
+        self.seen.1
+    }
+
+    /// Moves what can be moved. Ready when the body has ended and the sink has all of it.
+    pub fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut impl Source,
+        sink: &mut impl Sink,
+    ) -> Poll<Result<(), Fault>> {
+        let from_source = |reason| Fault { end: End::Source, reason };
+        let from_sink = |reason| Fault { end: End::Sink, reason };
+        loop {
+            match self.state {
+                State::Done => return Poll::Ready(Ok(())),
+                State::Finishing => {
+                    self.waiting = End::Sink;
+                    let Poll::Ready(finished) = sink.poll_finish(context, source.trailers()) else {
+                        return Poll::Pending;
+                    };
+                    finished.map_err(from_sink)?;
+                    self.state = State::Done;
+                }
+                State::Flowing => {
+                    self.waiting = End::Source;
+                    let Poll::Ready(ready) = source.poll_payload(context) else {
+                        if let Poll::Ready(flushed) = sink.poll_flush(context) {
+                            flushed.map_err(from_sink)?;
+                        } else {
+                            self.waiting = End::Sink;
+                        }
+                        return Poll::Pending;
+                    };
+                    ready.map_err(from_source)?;
+                    if source.payload().is_empty() {
+                        self.state = State::Finishing;
+                        continue;
+                    }
+                    self.waiting = End::Sink;
+                    let Poll::Ready(taken) = sink.poll_take(context, source.payload()) else {
+                        return Poll::Pending;
+                    };
+                    let taken = taken.map_err(from_sink)?;
+                    source.consume(taken);
+                    self.moved += taken as u64;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Gives its pieces one a call, pending where a piece is empty.
+    #[derive(Default)]
+    struct Script {
+        pieces: Vec<&'static [u8]>,
+        current: Vec<u8>,
+        trailers: Fields,
+    }
+
+    impl Source for Script {
+        fn poll_payload(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+            if self.current.is_empty() && !self.pieces.is_empty() {
+                self.current = self.pieces.remove(0).to_vec();
+                if self.current.is_empty() {
+                    return Poll::Pending;
+                }
+            }
+            Poll::Ready(Ok(()))
+        }
+        fn payload(&self) -> &[u8] {
+            &self.current
+        }
+        fn consume(&mut self, count: usize) {
+            self.current.drain(..count);
+        }
+        fn trailers(&self) -> &Fields {
+            &self.trailers
+        }
+    }
+
+    /// Takes `room` bytes a poll, then is pending once.
+    #[derive(Default)]
+    struct Store {
+        room: usize,
+        open: bool,
+        bytes: Vec<u8>,
+        flushes: usize,
+        finished: bool,
+    }
+
+    impl Sink for Store {
+        fn poll_take(&mut self, _: &mut Context<'_>, payload: &[u8]) -> Poll<Result<usize, Reason>> {
+            self.open = !self.open;
+            if !self.open {
+                return Poll::Pending;
+            }
+            let count = self.room.min(payload.len());
+            self.bytes.extend_from_slice(&payload[..count]);
+            Poll::Ready(Ok(count))
+        }
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+            self.flushes += 1;
+            Poll::Ready(Ok(()))
+        }
+        fn poll_finish(&mut self, _: &mut Context<'_>, _: &Fields) -> Poll<Result<(), Reason>> {
+            self.finished = true;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn all_bytes_arrive_in_order_through_a_slow_sink_and_a_silent_source_flushes() {
+        let mut source = Script { pieces: vec![b"hello ", b"", b"world"], ..Script::default() };
+        let mut sink = Store { room: 4, ..Store::default() };
+        let mut pump = Pump::starting_at(Millis(0));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut polls = 0;
+        while pump.poll(&mut context, &mut source, &mut sink).map(Result::unwrap).is_pending() {
+            polls += 1;
+            assert!(polls < 50, "it must come to an end");
+        }
+        assert_eq!(sink.bytes, b"hello world");
+        assert!(sink.finished && sink.flushes == 1 && pump.is_done());
+        assert_eq!(pump.moved(), 11);
+    }
+}

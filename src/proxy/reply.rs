@@ -1,0 +1,150 @@
+//! Answers that the proxy makes itself: refusals with their reason, redirects, fixed responses.
+
+use std::future::poll_fn;
+use std::io::Write as _;
+use std::task::{Context, Poll};
+
+use super::Ended;
+use super::attempt::{Call, Patience};
+use super::client::Client;
+use super::pump::{Pump, Source};
+use super::worker::{Room, Worker};
+use crate::clock::Timer;
+use crate::http::{Exchange, Fields, Framing, Name, Reason, Version};
+use crate::middleware::Step;
+use crate::snapshot::Route;
+
+/// Answers a request that could not be forwarded, unless the client is gone.
+pub(super) async fn refuse<C: Client>(call: &mut Call<'_, C>, reason: Reason) -> Ended {
+    fill(&mut call.room.exchange, reason);
+    outbound(call.route, call.room);
+    call.room.journal.reason = Some(reason);
+    send(call.worker, call.client, call.room, call.timer, call.patience).await
+}
+
+/// Writes the answer for a reason into the exchange: JSON for clients that ask for it, else text.
+pub fn fill(exchange: &mut Exchange, reason: Reason) {
+    let meaning = reason.meaning();
+    exchange.response.clear();
+    exchange.reply.clear();
+    exchange.response.status = meaning.status;
+    let id = String::from_utf8_lossy(exchange.request_id()).into_owned();
+    let json = accepts_json(&exchange.request.fields);
+    let written = if json {
+        let body = serde_json::json!({
+            "status": meaning.status, "reason": meaning.name, "message": meaning.text, "request_id": id,
+        });
+        writeln!(exchange.reply, "{body}")
+    } else {
+        writeln!(exchange.reply, "{} {}\n{}\nrequest id: {id}", meaning.status, meaning.name, meaning.text)
+    };
+    debug_assert!(written.is_ok(), "writing to a Vec does not fail");
+    let content_type: &[u8] = if json { b"application/json" } else { b"text/plain; charset=utf-8" };
+    let fields = &mut exchange.response.fields;
+    fields.push(b"content-type", content_type);
+    fields.push(b"cache-control", b"no-store");
+    let status = format!("tidegate; error={}; details=\"{}\"", error_type(reason), meaning.name);
+    fields.push(b"proxy-status", status.as_bytes());
+    seal(exchange);
+}
+
+/// Settles the length of an answer whose body is in `exchange.reply`.
+pub fn seal(exchange: &mut Exchange) {
+    let length = exchange.reply.len();
+    exchange.response.framing = Framing::Length(length as u64);
+    exchange.response.version = Version::Http11;
+    exchange.response.fields.set(b"content-length", length.to_string().as_bytes());
+    if exchange.response.fields.get(Name::Date).is_none() {
+        let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+        exchange.response.fields.push(b"date", date.as_bytes());
+    }
+}
+
+fn accepts_json(fields: &Fields) -> bool {
+    fields.all(Name::Accept).any(|value| {
+        let asks = |name: &[u8]| value.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name));
+        asks(b"application/json") && !asks(b"text/html")
+    })
+}
+
+/// The error type of RFC 9209 §2.3 that comes nearest.
+fn error_type(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NoHealthyEndpoint => "destination_unavailable",
+        Reason::ConnectRefused => "connection_refused",
+        Reason::ConnectTimeout => "connection_timeout",
+        Reason::ConnectFailed => "destination_ip_unroutable",
+        Reason::UpstreamReset | Reason::UpstreamTruncated => "connection_terminated",
+        Reason::ResponseTimeout | Reason::IdleTimeout | Reason::RequestDeadline => "http_response_timeout",
+        Reason::BadResponseHead | Reason::BadResponseFraming | Reason::UpstreamH2 => "http_protocol_error",
+        Reason::BadResponseChunk => "http_response_transfer_coding",
+        Reason::ResponseHeaderTooLarge => "http_response_header_section_size",
+        Reason::UnexpectedUpgrade | Reason::TooManyInterim => "http_upgrade_failed",
+        Reason::UnwantedStatus => "http_response_incomplete",
+        Reason::Internal | Reason::Draining | Reason::Overloaded => "proxy_internal_error",
+        _ => "http_request_error",
+    }
+}
+
+/// Lets the middlewares that saw the request see the answer, in reverse.
+pub(super) fn outbound(route: &Route, room: &mut Room) {
+    for middleware in route.middlewares[..room.journal.middlewares.min(route.middlewares.len())].iter().rev() {
+        match middleware.on_response(&mut room.exchange) {
+            Step::Next | Step::Reply => {}
+        }
+    }
+}
+
+/// Sends the answer that is in the exchange.
+pub(super) async fn send<C: Client>(
+    worker: &Worker,
+    client: &mut C,
+    room: &mut Room,
+    timer: &Timer,
+    patience: Patience,
+) -> Ended {
+    room.journal.status = room.exchange.response.status;
+    if room.exchange.response.status == Reason::ClientClosed.status() {
+        client.abort();
+        return Ended::Broken;
+    }
+    client.respond(&room.exchange, worker.timers.now());
+    let due = worker.timers.now().after(Some(patience.write));
+    let mut body = Reply { bytes: &room.exchange.reply, none: Fields::default() };
+    let mut pump = Pump::starting_at(worker.timers.now());
+    let sent = poll_fn(|context| match pump.poll(context, &mut body, client) {
+        Poll::Ready(sent) => Poll::Ready(sent.is_ok()),
+        Poll::Pending => timer.poll(context, due).map(|()| false),
+    })
+    .await;
+    room.journal.sent = pump.moved();
+    if !sent {
+        client.abort();
+        return Ended::Broken;
+    }
+    Ended::Complete
+}
+
+/// The body of an answer of our own.
+struct Reply<'a> {
+    bytes: &'a [u8],
+    none: Fields,
+}
+
+impl Source for Reply<'_> {
+    fn poll_payload(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn payload(&self) -> &[u8] {
+        self.bytes
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.bytes = &self.bytes[count..];
+    }
+
+    fn trailers(&self) -> &Fields {
+        &self.none
+    }
+}
