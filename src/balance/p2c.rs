@@ -41,7 +41,8 @@ impl PowerOfTwoChoices {
     /// The better of two; the first when they are equal, which leaves idle sets spread by weight.
     fn better(&self, first: usize, second: Option<usize>) -> Option<usize> {
         let one = self.members.get(first)?;
-        let better = second.filter(|second| self.members.get(*second).is_some_and(|other| is_less_loaded(other, one)));
+        let better =
+            second.filter(|second| self.members.get(*second).is_some_and(|other| is_less_loaded(other, one)));
         Some(better.unwrap_or(first))
     }
 }

@@ -15,7 +15,10 @@ impl Moment {
     pub fn now() -> Moment {
         static ORIGIN: OnceLock<Instant> = OnceLock::new();
         // Never 0, which atomics use for "not set".
-        Moment(Instant::now().saturating_duration_since(*ORIGIN.get_or_init(Instant::now)).as_millis() as u64 + 1)
+        Moment(
+            Instant::now().saturating_duration_since(*ORIGIN.get_or_init(Instant::now)).as_millis() as u64
+                + 1,
+        )
     }
 
     /// This moment and a span more.

@@ -156,7 +156,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_expected_text_is_found_anywhere_in_the_body() {
-        let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nall\r\n5\r\n well\r\n0\r\n\r\n";
+        let chunked =
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nall\r\n5\r\n well\r\n0\r\n\r\n";
         check(expecting("all well"), chunked).await.unwrap();
         check(expecting("well"), "HTTP/1.1 200 OK\r\n\r\nwell until close").await.unwrap();
     }

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use super::settings;
 use crate::endpoint::{EjectionCause, Endpoint, Moment, WindowStart};
-use crate::units::Limit;
 
 /// How an attempt at an endpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +123,10 @@ impl Outlier {
     fn share_is_too_large(&self, endpoint: &Endpoint, now: Moment) -> bool {
         let Some(ratio) = self.settings.error_ratio.get() else { return false };
         let (requests, failures) = (endpoint.requests(), endpoint.failures());
-        let open = endpoint.standing.window().filter(|window| now.since(window.at) < settings::Outlier::WINDOW.get());
+        let open = endpoint
+            .standing
+            .window()
+            .filter(|window| now.since(window.at) < settings::Outlier::WINDOW.get());
         let Some(window) = open else {
             let (requests, failures) = (requests.saturating_sub(1), failures.saturating_sub(1));
             endpoint.standing.set_window(Some(WindowStart { at: now, requests, failures }));
@@ -132,7 +134,8 @@ impl Outlier {
         };
         let requests = requests.saturating_sub(window.requests);
         let failures = failures.saturating_sub(window.failures);
-        requests >= u64::from(settings::Outlier::MIN_REQUESTS) && failures as f64 >= ratio.as_f64() * requests as f64
+        requests >= u64::from(settings::Outlier::MIN_REQUESTS)
+            && failures as f64 >= ratio.as_f64() * requests as f64
     }
 }
 
@@ -142,7 +145,7 @@ mod tests {
 
     use super::*;
     use crate::endpoint::InFlight;
-    use crate::units::{Ratio, Timeout};
+    use crate::units::{Limit, Ratio, Timeout};
 
     const START: Moment = Moment(1_000_000);
 

@@ -1,1 +1,271 @@
-//! upstream/mod
+//! A named group of endpoints with all that belongs to it: who is in it, who is fit, who is next,
+//! and how many retries it can bear.
+//!
+//! The hot path reads [`Upstream::membership`] (through a worker's own copy, renewed when
+//! [`Upstream::version`] has moved) and reports to [`Upstream::observe`]. Everything else happens
+//! beside it: a change of health, an ejection or a new address takes a small mutex, builds a new
+//! [`Membership`] and swaps it in.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tracing::{debug, info};
+
+use crate::balance::Cursor;
+use crate::config::upstream as settings;
+use crate::endpoint::{CheckState, EjectionCause, Endpoint, Moment};
+use crate::health::{Dial, Outlier, Verdict};
+
+mod background;
+mod budget;
+mod membership;
+mod roster;
+mod status;
+
+pub use crate::health::Outcome;
+pub use budget::Budget;
+pub use membership::{Choice, Membership};
+pub use status::{CheckStatus, EndpointStatus, State, UpstreamStatus};
+
+use roster::{Change, Roster};
+
+/// A named group of endpoints.
+#[derive(Debug)]
+pub struct Upstream {
+    name: Box<str>,
+    settings: settings::Upstream,
+    budget: Option<Budget>,
+    outlier: Option<Outlier>,
+    /// All endpoints; the lock is held while a membership is built, never while waiting.
+    roster: Mutex<Roster>,
+    membership: ArcSwap<Membership>,
+    version: AtomicU64,
+    cursor: Arc<Cursor>,
+    /// Names that have not been looked up yet.
+    lookups: watch::Sender<usize>,
+    /// Tells the background task that there are other endpoints or another ejection.
+    changed: Arc<Notify>,
+    background: OnceLock<JoinHandle<()>>,
+}
+
+impl Upstream {
+    /// Builds an upstream, which never fails and touches no network; [`Upstream::start`] begins
+    /// its checks. What `previous`, the upstream of the same name, knows about equal addresses is
+    /// taken over.
+    pub fn build(name: &str, settings: settings::Upstream, previous: Option<&Upstream>) -> Arc<Upstream> {
+        let roster = Roster::new(&settings, previous.map(Upstream::roster).as_deref());
+        for endpoint in roster.endpoints() {
+            forget_what_is_off(&settings, endpoint);
+        }
+        let now = Moment::now();
+        let cursor = previous.map(|previous| previous.cursor.clone());
+        let cursor = cursor.unwrap_or_else(|| Arc::new(Cursor::starting_at(fastrand::u64(..))));
+        let membership = Membership::new(1, choose(&roster, &settings, now), &settings.balance, &cursor);
+        let unresolved = roster.names().iter().filter(|(_, _, known)| *known == 0).count();
+        Arc::new(Upstream {
+            name: name.into(),
+            budget: settings.budget.on().map(|budget| Budget::new(*budget, now)),
+            outlier: settings.outlier.on().map(|outlier| Outlier::new(*outlier)),
+            roster: Mutex::new(roster),
+            membership: ArcSwap::from_pointee(membership),
+            version: AtomicU64::new(1),
+            cursor,
+            lookups: watch::Sender::new(unresolved),
+            changed: Arc::new(Notify::new()),
+            background: OnceLock::new(),
+            settings,
+        })
+    }
+
+    /// Begins checks, resolution of names and the end of ejections on `runtime`. They hold no more
+    /// than a `Weak` and end with the upstream. Further calls change nothing.
+    pub fn start(self: &Arc<Self>, runtime: &Handle, dial: Arc<dyn Dial>) {
+        self.background.get_or_init(|| {
+            let changed = self.changed.clone();
+            runtime.spawn(background::run(Arc::downgrade(self), changed, dial))
+        });
+    }
+
+    /// Ready when every name has been looked up once, found or not. Cancel-safe; the deadline is
+    /// the caller's.
+    pub async fn looked_up(&self) {
+        // The sender lives in `self`, so the channel is not closed.
+        let _ = self.lookups.subscribe().wait_for(|pending| *pending == 0).await;
+    }
+
+    /// Its name in the configuration.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its settings; equal ones mean that the upstream can be used again as it is.
+    pub fn settings(&self) -> &settings::Upstream {
+        &self.settings
+    }
+
+    /// The budget of its retries; `None` when it is off and they are unlimited.
+    pub fn budget(&self) -> Option<&Budget> {
+        self.budget.as_ref()
+    }
+
+    /// Who takes traffic now.
+    pub fn membership(&self) -> Arc<Membership> {
+        self.membership.load_full()
+    }
+
+    /// The version of the membership, for a relaxed look whether a copy of it is old. May be ahead
+    /// of what [`Upstream::membership`] returns for an instant, never behind: compare it with the
+    /// copy's own version.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    /// Takes the outcome of an attempt. A success of a sound endpoint is one relaxed load.
+    pub fn observe(&self, endpoint: &Endpoint, outcome: Outcome) {
+        if outcome.is_failure() {
+            self.observe_failure(endpoint);
+        } else if endpoint.is_suspected() && outcome != Outcome::Abandoned {
+            self.observe_recovery(endpoint);
+        }
+    }
+
+    /// Whether a retry may be made; takes its token if so.
+    pub fn try_retry(&self) -> bool {
+        self.budget.as_ref().is_none_or(|budget| budget.try_spend(Moment::now()))
+    }
+
+    /// Publishes another membership if who is fit has changed.
+    pub fn rebuild(&self) {
+        self.publish(&self.roster(), Moment::now());
+    }
+
+    #[cold]
+    fn observe_recovery(&self, endpoint: &Endpoint) {
+        match &self.outlier {
+            Some(outlier) => outlier.observe_success(endpoint, Moment::now()),
+            None => endpoint.clear_suspicion(),
+        }
+    }
+
+    #[cold]
+    fn observe_failure(&self, endpoint: &Endpoint) {
+        let Some(outlier) = &self.outlier else {
+            endpoint.count_failure();
+            return;
+        };
+        let now = Moment::now();
+        match outlier.observe_failure(endpoint, now) {
+            Verdict::Keep => {}
+            Verdict::Eject(cause) => self.eject(outlier, endpoint, cause, now),
+        }
+    }
+
+    fn eject(&self, outlier: &Outlier, endpoint: &Endpoint, cause: EjectionCause, now: Moment) {
+        let roster = self.roster();
+        // Another worker may have come to the same verdict first.
+        if endpoint.standing.is_ejected(now) {
+            return;
+        }
+        let is_ejected = |other: &&Arc<Endpoint>| other.standing.is_ejected(now);
+        let ejected = roster.endpoints().filter(is_ejected).count();
+        if ejected >= outlier.most_ejected(roster.endpoints().count()) {
+            outlier.forgive(endpoint);
+            debug!(upstream = &*self.name, %endpoint, reason = cause.name(), "not ejected: max_ejected");
+            return;
+        }
+        let length = outlier.eject(endpoint, cause, now);
+        self.publish(&roster, now);
+        drop(roster);
+        self.changed.notify_one();
+        let seconds = length.as_secs_f64();
+        info!(upstream = &*self.name, %endpoint, reason = cause.name(), seconds, "endpoint ejected");
+    }
+
+    /// Takes what active checks decided about an endpoint.
+    fn set_check(&self, endpoint: &Endpoint, state: CheckState) {
+        let before = endpoint.standing.check();
+        endpoint.standing.set_check(state);
+        self.rebuild();
+        match (before, state) {
+            (_, CheckState::Unhealthy) => {
+                let reason = endpoint.checks.last_failure().unwrap_or_default();
+                info!(upstream = &*self.name, %endpoint, reason, "endpoint unhealthy");
+            }
+            (CheckState::Unhealthy, _) => info!(upstream = &*self.name, %endpoint, "endpoint healthy"),
+            _ => debug!(upstream = &*self.name, %endpoint, "endpoint healthy"),
+        }
+    }
+
+    /// Takes the addresses of a name; none when it could not be resolved.
+    fn set_addresses(&self, host: &str, port: u16, addresses: &[std::net::SocketAddr]) {
+        let mut roster = self.roster();
+        let change = roster.resolve(host, port, addresses);
+        if change == Change::Same {
+            return;
+        }
+        self.publish(&roster, Moment::now());
+        drop(roster);
+        self.changed.notify_one();
+        info!(upstream = &*self.name, host, endpoints = addresses.len(), "name resolved");
+    }
+
+    /// The time until the next ejection ends.
+    fn next_return(&self) -> Option<Duration> {
+        let now = Moment::now();
+        let roster = self.roster();
+        let ends = roster.endpoints().map(|endpoint| endpoint.standing.ejected_until());
+        ends.filter(|end| *end > now).map(|end| end.since(now)).min()
+    }
+
+    fn publish(&self, roster: &Roster, now: Moment) {
+        let current = self.membership.load();
+        let choice = choose(roster, &self.settings, now);
+        if current.is_same(&choice) {
+            return;
+        }
+        let version = current.version + 1;
+        let membership = Membership::new(version, choice, &self.settings.balance, &self.cursor);
+        let (fit, panic) = (membership.set.len(), membership.panic);
+        self.membership.store(Arc::new(membership));
+        self.version.store(version, Ordering::Release);
+        debug!(upstream = &*self.name, version, fit, panic, "membership changed");
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        if let Some(task) = self.background.get() {
+            task.abort();
+        }
+    }
+}
+
+fn choose(roster: &Roster, settings: &settings::Upstream, now: Moment) -> Choice {
+    let is_fit = |endpoint: &Endpoint| {
+        endpoint.standing.check() != CheckState::Unhealthy && !endpoint.standing.is_ejected(now)
+    };
+    Choice::of(&roster.members(), settings.panic_threshold, is_fit)
+}
+
+/// A verdict of checks that are off now would stand for ever.
+fn forget_what_is_off(settings: &settings::Upstream, endpoint: &Endpoint) {
+    if settings.health.on().is_none() {
+        endpoint.standing.set_check(CheckState::Unknown);
+    }
+    if settings.outlier.on().is_none() {
+        endpoint.standing.forget_ejections();
+        endpoint.clear_suspicion();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! What the admin page shows of an upstream.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::Upstream;
+use crate::balance::Member;
+use crate::endpoint::{CheckRecord, CheckState, Moment};
+
+/// An upstream and its endpoints as they are now.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpstreamStatus {
+    /// Its name.
+    pub name: String,
+    /// Changes of the set since the upstream was built.
+    pub version: u64,
+    /// Whether health is ignored because too few endpoints are fit.
+    pub panic: bool,
+    /// All endpoints in the order of the configuration.
+    pub endpoints: Vec<EndpointStatus>,
+    /// Names that have no address yet.
+    pub unresolved: Vec<String>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointStatus {
+    /// Its address, and the host name that led to it.
+    pub name: String,
+    /// Share of the traffic.
+    pub weight: u32,
+    /// Lower ones come first.
+    pub priority: u32,
+    /// Whether it may take traffic.
+    pub state: State,
+    /// Why it does not; absent when it does.
+    pub why: Option<String>,
+    /// Attempts that are running.
+    pub in_flight: u32,
+    /// Attempts so far.
+    pub requests: u64,
+    /// Failures so far.
+    pub failures: u64,
+    /// Failures since the last success.
+    pub consecutive_failures: u32,
+    /// Time until an ejection ends; 0 when not ejected.
+    pub ejected_for_ms: u64,
+    /// Ejections in a row.
+    pub ejections: u32,
+    /// The last active checks, oldest first.
+    pub checks: Vec<CheckStatus>,
+}
+
+/// Whether an endpoint may take traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Passed its checks.
+    Healthy,
+    /// Not checked; takes traffic.
+    Unknown,
+    /// Failed its checks.
+    Unhealthy,
+    /// Kept out because of what its traffic showed.
+    Ejected,
+}
+
+/// One active check.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckStatus {
+    /// When it ended, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// How long it took.
+    pub took_ms: u64,
+    /// Why it failed; absent when it passed.
+    pub failure: Option<String>,
+}
+
+impl Upstream {
+    /// The upstream as it is now.
+    pub fn status(&self) -> UpstreamStatus {
+        let membership = self.membership();
+        let (members, names) = {
+            let roster = self.roster();
+            (roster.members(), roster.names())
+        };
+        let now = Moment::now();
+        let unresolved = names.into_iter().filter(|(_, _, known)| *known == 0);
+        UpstreamStatus {
+            name: self.name().to_owned(),
+            version: membership.version,
+            panic: membership.panic,
+            endpoints: members.iter().map(|member| endpoint_status(member, now)).collect(),
+            unresolved: unresolved.map(|(host, port, _)| format!("{host}:{port}")).collect(),
+        }
+    }
+}
+
+fn endpoint_status(member: &Member, now: Moment) -> EndpointStatus {
+    let endpoint = &member.endpoint;
+    let standing = &endpoint.standing;
+    let state = match standing.check() {
+        CheckState::Unhealthy => State::Unhealthy,
+        _ if standing.is_ejected(now) => State::Ejected,
+        CheckState::Healthy => State::Healthy,
+        CheckState::Unknown => State::Unknown,
+    };
+    let why = match state {
+        State::Unhealthy => {
+            endpoint.checks.last_failure().or_else(|| Some("not healthy again yet".to_owned()))
+        }
+        State::Ejected => standing.ejection_cause().map(|cause| cause.name().to_owned()),
+        State::Healthy | State::Unknown => None,
+    };
+    EndpointStatus {
+        name: endpoint.name().to_owned(),
+        weight: member.weight.0,
+        priority: member.priority,
+        state,
+        why,
+        in_flight: endpoint.in_flight(),
+        requests: endpoint.requests(),
+        failures: endpoint.failures(),
+        consecutive_failures: endpoint.consecutive_failures(),
+        ejected_for_ms: milliseconds(standing.ejected_until().since(now)),
+        ejections: standing.ejections(),
+        checks: endpoint.checks.to_vec().into_iter().map(CheckStatus::from).collect(),
+    }
+}
+
+impl From<CheckRecord> for CheckStatus {
+    fn from(record: CheckRecord) -> CheckStatus {
+        let at = record.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        CheckStatus { at_ms: milliseconds(at), took_ms: milliseconds(record.took), failure: record.failure }
+    }
+}
+
+fn milliseconds(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
