@@ -1,6 +1,6 @@
 //! What needs more than one value to be wrong: references, duplicates, conflicts, emptiness.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use toml::Spanned;
@@ -17,10 +17,15 @@ mod middleware;
 mod route;
 mod upstream;
 
+/// The names that are defined, by their table.
+pub(super) type Names = BTreeMap<String, BTreeSet<String>>;
+
 /// What a check looks at besides the configuration.
 pub(super) struct Context<'c> {
     /// Everything that is written, also what could not be read.
     pub(super) tree: &'c DeTable<'c>,
+    /// Every name of a table, also of those whose definition is refused.
+    pub(super) names: &'c Names,
     /// Where something could not be read.
     pub(super) holes: &'c Holes,
     /// The texts.
@@ -53,6 +58,11 @@ impl Findings<'_> {
         tree::place(self.context.tree, keys)
     }
 
+    /// Where the key itself stands, if it is written.
+    fn written_key(&self, keys: &[&str]) -> Option<Range<usize>> {
+        tree::key_place(self.context.tree, keys)
+    }
+
     /// Where a span is, as `file:line`.
     fn place(&self, span: Range<usize>) -> String {
         self.context.sources.place(span)
@@ -64,10 +74,10 @@ impl Findings<'_> {
         self.context.holes.has(owner, key)
     }
 
-    /// Every name of a table, also those whose definition could not be read.
+    /// Every name of a table, also of those whose definition could not be read.
     fn names_of(&self, table: &str) -> Vec<&str> {
-        let table = self.context.tree.get(table).and_then(|table| table.get_ref().as_table());
-        table.into_iter().flat_map(DeTable::keys).map(|key| key.get_ref().as_ref()).collect()
+        let names = self.context.names.get(table);
+        names.into_iter().flatten().map(String::as_str).collect()
     }
 
     /// Refuses a name that is defined nowhere.

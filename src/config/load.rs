@@ -44,6 +44,7 @@ pub fn parse(text: &str, file: &Path, env: &Environment<'_>) -> Result<Config, R
     let mut holes = Holes::default();
     let trees = parse_files(&sources, &mut wrong);
     let Some(mut trees) = trees else { return Err(report(&sources, wrong)) };
+    let names = names(&trees);
     for (file, tree) in sources.files().iter().zip(&mut trees) {
         let directory = file.path.parent().unwrap_or(Path::new(""));
         prepare_file(tree, directory, env, &mut wrong, &mut holes);
@@ -51,7 +52,7 @@ pub fn parse(text: &str, file: &Path, env: &Environment<'_>) -> Result<Config, R
     let tree = merge(trees, &sources, &mut wrong);
     let config = read::read(&tree, &mut wrong, &mut holes);
     if let Some(config) = &config {
-        check::check(config, &check::Context { tree: &tree, holes: &holes, sources: &sources }, &mut wrong);
+        check::check(config, &check::Context { tree: &tree, names: &names, holes: &holes, sources: &sources }, &mut wrong);
     }
     match config {
         Some(config) if wrong.is_empty() => Ok(Config { sources: Arc::new(sources), ..config }),
@@ -84,10 +85,21 @@ fn syntax_errors(errors: &[toml::de::Error], text: &str, base: usize) -> Vec<Wro
         let span = error.span().unwrap_or(0..0);
         let line = text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count();
         if lines.insert(line) {
-            wrong.push((span.start + base..span.end + base, message::syntax(error.message())));
+            wrong.push((span.start + base..span.end + base, message::syntax(error.message(), text.get(span))));
         }
     }
     wrong
+}
+
+/// The names that are defined in any file, before anything is taken out.
+fn names(trees: &[DeTable<'_>]) -> check::Names {
+    let mut names = check::Names::new();
+    for (table, value) in trees.iter().flatten() {
+        let defined = value.get_ref().as_table().into_iter().flat_map(DeTable::keys);
+        let defined = defined.map(|name| name.get_ref().to_string());
+        names.entry(table.get_ref().to_string()).or_default().extend(defined);
+    }
+    names
 }
 
 /// Everything that happens to a file on its own.

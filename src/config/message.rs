@@ -6,14 +6,18 @@ use super::planned;
 pub(super) struct Explained {
     /// What is wrong and what would be right.
     pub(super) message: String,
-    /// Whether a key is unknown: then nobody knows what it was meant to be.
+    /// How much is clear about the key.
     pub(super) meaning: Meaning,
 }
 
-/// Whether it is clear which key an error speaks of.
+/// How much is clear about the key that an error speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
+    /// Its value is wrong.
     Known,
+    /// It is not written.
+    Absent,
+    /// Nobody knows what it was meant to be.
     Unknown,
 }
 
@@ -77,7 +81,14 @@ pub(super) fn explain(raw: &str, path: &[&str]) -> Explained {
         let table = path.split_last().map_or(path, |(_, table)| table);
         return Explained { message: unknown_key(word, &keys, table), meaning: Meaning::Unknown };
     }
-    Explained { message: known(raw, path), meaning: Meaning::Known }
+    let is_unknown = path.first() == Some(&"middleware") && raw.starts_with("unknown variant");
+    let is_absent = raw.starts_with("missing field") || raw.starts_with("wanted exactly 1 element");
+    let meaning = match (is_unknown, is_absent) {
+        (true, _) => Meaning::Unknown,
+        (false, true) => Meaning::Absent,
+        (false, false) => Meaning::Known,
+    };
+    Explained { message: known(raw, path), meaning }
 }
 
 fn known(raw: &str, path: &[&str]) -> String {
@@ -97,7 +108,7 @@ fn known(raw: &str, path: &[&str]) -> String {
         None if raw.starts_with("wanted exactly 1 element") => {
             format!("`{key}` has exactly one of its choices")
         }
-        None if raw.starts_with("wanted string or table") => format!("`{key}` is a name, or a table with that name as its key"),
+        None if raw.starts_with("wanted string or table") => format!("`{key}` is one of its choices, in quotes"),
         None => raw.to_owned(),
     }
 }
@@ -133,9 +144,12 @@ pub(super) fn shape(table: &str) -> String {
     }
 }
 
-/// Explains an error of TOML itself.
-pub(super) fn syntax(raw: &str) -> String {
-    format!("this is not TOML: {}", raw.trim_end())
+/// Explains an error of TOML itself; `text` is what it points at.
+pub(super) fn syntax(raw: &str, text: Option<&str>) -> String {
+    match (raw.trim_end(), text) {
+        ("duplicate key", Some(key)) => format!("`{key}` is already defined in this table"),
+        (raw, _) => format!("this is not TOML: {raw}"),
+    }
 }
 
 /// Takes serde's "unknown … `word`, expected one of `a`, `b`" apart.
@@ -171,7 +185,9 @@ fn unknown_choice(word: &str, choices: &[&str], path: &[&str]) -> String {
         ["middleware", ..] => "unknown kind of middleware".to_owned(),
         _ => format!("`{key}` has no choice"),
     };
-    match suggest(word, choices.iter().copied()) {
+    // A wrong version or number is no typing error of the nearest one.
+    let is_word = word.chars().any(char::is_alphabetic);
+    match suggest(word, choices.iter().copied()).filter(|_| is_word) {
         Some(near) => format!("{what} `{word}`; did you mean `{near}`?"),
         None => format!("{what} `{word}`; write {}", list(choices, "or")),
     }

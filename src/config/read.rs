@@ -41,29 +41,44 @@ impl Holes {
 /// Reads what can be read; without a result nothing could be cut out to go on.
 pub(super) fn read(tree: &DeTable<'_>, wrong: &mut Vec<Wrong>, holes: &mut Holes) -> Option<Config> {
     let mut tree = tree.clone();
+    let mut guessed = Vec::new();
     loop {
         // Nothing but the elements that are cut out bounds the loop, and each turn cuts out one.
         match Config::deserialize(toml::Deserializer::from(Spanned::new(0..0, tree.clone()))) {
             Ok(config) => return Some(config),
-            Err(error) => cut_out(&mut tree, &error, wrong, holes)?,
+            Err(error) => cut_out(&mut tree, &error, &mut guessed, wrong, holes)?,
         }
     }
 }
 
 /// Records an error and removes what holds it; `None` when there is nothing to remove.
-fn cut_out(tree: &mut DeTable<'_>, error: &Error, wrong: &mut Vec<Wrong>, holes: &mut Holes) -> Option<()> {
+///
+/// `guessed` are the tables that lost a key which nobody knows: what they miss may have been that.
+fn cut_out(
+    tree: &mut DeTable<'_>,
+    error: &Error,
+    guessed: &mut Vec<Vec<Step>>,
+    wrong: &mut Vec<Wrong>,
+    holes: &mut Holes,
+) -> Option<()> {
     let span = error.span().unwrap_or(0..0);
     let innermost = tree::innermost(tree, &span);
     let path = innermost.as_ref().map(|innermost| innermost.path()).unwrap_or_default();
     let explained = message::explain(error.message(), &path);
-    wrong.push((span, explained.message));
+    let steps = innermost.as_ref().map(|innermost| innermost.steps.clone()).unwrap_or_default();
+    let is_consequence = explained.meaning == Meaning::Absent && guessed.contains(&steps);
+    if !is_consequence {
+        wrong.push((span, explained.message));
+    }
 
     let innermost = innermost?;
-    let inside: Vec<&Step> = innermost.steps.iter().skip(2).collect();
-    match (explained.meaning, inside.first()) {
-        (Meaning::Known, Some(Step::Key(key))) => holes.key(innermost.owner, key),
-        (Meaning::Known | Meaning::Unknown, _) => holes.anywhere(innermost.owner),
+    if let (Meaning::Unknown, Some((_, table))) = (explained.meaning, steps.split_last()) {
+        guessed.push(table.to_vec());
     }
-    tree::remove(tree, &innermost.steps);
+    match (explained.meaning, steps.get(2)) {
+        (Meaning::Known | Meaning::Absent, Some(Step::Key(key))) => holes.key(innermost.owner, key),
+        (Meaning::Known | Meaning::Absent | Meaning::Unknown, _) => holes.anywhere(innermost.owner),
+    }
+    tree::remove(tree, &steps);
     Some(())
 }

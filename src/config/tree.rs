@@ -196,10 +196,19 @@ fn remove_inside(value: &mut DeValue<'_>, steps: &[Step]) {
 
 /// Where the value at these keys is.
 pub(super) fn place(table: &DeTable<'_>, keys: &[&str]) -> Option<Range<usize>> {
+    entry(table, keys).map(|(_, value)| value)
+}
+
+/// Where the last of these keys is.
+pub(super) fn key_place(table: &DeTable<'_>, keys: &[&str]) -> Option<Range<usize>> {
+    entry(table, keys).map(|(key, _)| key)
+}
+
+fn entry(table: &DeTable<'_>, keys: &[&str]) -> Option<(Range<usize>, Range<usize>)> {
     let (last, tables) = keys.split_last()?;
     let mut table = table;
     for key in tables {
         table = table.get(*key)?.get_ref().as_table()?;
     }
-    table.get(*last).map(Spanned::span)
+    table.get_key_value(*last).map(|(key, value)| (key.span(), value.span()))
 }

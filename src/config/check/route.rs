@@ -9,16 +9,12 @@ use crate::config::Config;
 use crate::route::settings::{Action, Part, PathPattern, Prefix, Segment, Settings, Template};
 use crate::units::Weight;
 
-/// Tries after the first beyond which a request only multiplies trouble.
-const MAX_ATTEMPTS: u32 = 10;
-
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
     for (index, route) in config.routes.iter().enumerate() {
         references(route.get_ref(), findings);
         action(route, findings);
         conditions(route.get_ref(), findings);
         templates(route.get_ref(), findings);
-        retry(route, findings);
         let twin = config.routes.iter().take(index).find(|earlier| is_same_match(earlier.get_ref(), route.get_ref()));
         if let Some(twin) = twin.filter(|_| !findings.is_incomplete(route.span().start, "path")) {
             let place = findings.place(twin.span());
@@ -167,13 +163,6 @@ fn variables(route: &Settings, template: &Spanned<Template>, findings: &mut Find
         let known: Vec<String> =
             Template::VARIABLES.into_iter().chain(common.iter().copied()).map(|name| format!("{{{name}}}")).collect();
         findings.add(template.span(), format!("no value for `{{{name}}}`; every path of the route must capture it, or use one of {}", known.join(" ")));
-    }
-}
-
-fn retry(route: &Spanned<Settings>, findings: &mut Findings<'_>) {
-    let attempts = route.get_ref().retry.0.on().map_or(0, |retry| retry.attempts);
-    if attempts > MAX_ATTEMPTS {
-        findings.add(route.span(), format!("`retry.attempts` is at most {MAX_ATTEMPTS}, not {attempts}"));
     }
 }
 
