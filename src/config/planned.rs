@@ -143,6 +143,15 @@ pub(super) fn keys_in(table: &[&str]) -> impl Iterator<Item = &'static str> {
     })
 }
 
+/// Every planned key and value by its own name.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    PLANNED.iter().flat_map(|planned| match planned.rule {
+        KeyUnless(_) => vec![planned.path.rsplit('.').next().unwrap_or_default()],
+        Values(names) | TableWith(names) => names.to_vec(),
+    })
+}
+
 fn matches(pattern: &str, path: &[String]) -> bool {
     let mut keys = path.iter();
     let all = pattern.split('.').all(|part| keys.next().is_some_and(|key| part == "*" || part == key));
