@@ -79,6 +79,13 @@ impl Timers {
         Timer { timers: self.clone(), slot }
     }
 
+    /// Wakes everybody, so that each looks anew at what it waits for.
+    pub fn wake_all(&self) {
+        for waker in self.0.table.borrow_mut().wakers.iter_mut().filter_map(Option::take) {
+            waker.wake();
+        }
+    }
+
     /// Wakes whoever is due, for as long as the worker runs. Cancel-safe.
     pub async fn sweep(&self) {
         loop {

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use crate::http::path::EncodedSlashes;
 use crate::tagged;
 use crate::units::{Bytes, Duration, Limit, Timeout, UnitError};
 
@@ -120,17 +121,6 @@ pub enum Protocol {
     H1,
     /// HTTP/2: by ALPN with TLS, by prior knowledge on clear text.
     H2,
-}
-
-/// What becomes of %2F and %5C in a path; those that hide a dot segment are always refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EncodedSlashes {
-    /// They stay as they are and separate nothing.
-    #[default]
-    Keep,
-    /// The request is refused.
-    Refuse,
 }
 
 /// What becomes of a host that no route names.

@@ -55,6 +55,8 @@ reasons! {
         "No route matches the request." "Compare host, path, method and conditions of the routes with the request."
     MisdirectedHost "misdirected_host" 421 Client
         "No route serves this host, and the listener answers unknown hosts with 421." "Add the host to a route, or look who sends requests here."
+    UnknownHost "unknown_host" 499 Client
+        "No route serves this host, and the listener closes such connections." "Add the host to a route, or look who sends requests here."
     BadRequestLine "bad_request.line" 400 Client
         "The request line is not method, target and version with single spaces." "The client does not speak HTTP/1.1, or speaks TLS to a clear-text port."
     BadRequestField "bad_request.field" 400 Client

@@ -1,7 +1,10 @@
 //! Sockets: byte streams, pooled buffers and the wire that joins them.
 
 pub mod buffer;
+pub mod inherit;
+pub mod listen;
 pub mod stream;
+pub mod tls;
 pub mod wire;
 
 pub use buffer::Buffer;

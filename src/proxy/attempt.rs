@@ -10,7 +10,7 @@ use super::replay::Upload;
 use super::worker::{Fleet, Room, View, Worker};
 use crate::clock::{Millis, Timer};
 use crate::http::{Name, Reason, Version};
-use crate::snapshot::Route;
+use crate::snapshot::{Listener, Route};
 
 /// Most interim answers (1xx) that an endpoint may send for one request.
 const MAX_INTERIM: u32 = 256;
@@ -41,6 +41,14 @@ pub struct Patience {
     pub body: Duration,
     /// Longest time without progress while the client does not read.
     pub write: Duration,
+}
+
+impl Patience {
+    /// The patience of a listener.
+    pub fn of(listener: &Listener) -> Patience {
+        let limits = &listener.settings.limits;
+        Patience { body: limits.body_timeout.get(), write: limits.write_timeout.get() }
+    }
 }
 
 /// Where one attempt stands.
@@ -102,8 +110,10 @@ impl Attempt {
                 Poll::Pending => break,
             }
         }
-        if self.interim > 0 && call.client.poll_flush(context).is_ready_and(|flushed| flushed.is_err()) {
-            return Poll::Ready(Err(Reason::ClientClosed));
+        if self.interim > 0
+            && let Poll::Ready(Err(reason)) = call.client.poll_flush(context)
+        {
+            return Poll::Ready(Err(reason));
         }
         self.watch_client(context, call)?;
         let deadline = self.answer_deadline(call);
@@ -212,16 +222,5 @@ impl Attempt {
             .min_by_key(|(due, _)| *due)
             .unwrap_or(phase);
         call.timer.poll(context, nearest.0).map(|()| Err(nearest.1))
-    }
-}
-
-/// `Poll::is_ready` with a condition on the value.
-trait ReadyAnd<T> {
-    fn is_ready_and(self, holds: impl FnOnce(T) -> bool) -> bool;
-}
-
-impl<T> ReadyAnd<T> for Poll<T> {
-    fn is_ready_and(self, holds: impl FnOnce(T) -> bool) -> bool {
-        matches!(self, Poll::Ready(value) if holds(value))
     }
 }

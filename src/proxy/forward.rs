@@ -12,10 +12,10 @@ use super::link::Link;
 use super::pool::{Certainty, Pool};
 use super::reply;
 use super::worker::Failed;
-use crate::endpoint::{Endpoint, InFlight, Moment};
+use crate::endpoint::{Endpoint, InFlight};
 use crate::health::Outcome;
 use crate::http::reason::Side;
-use crate::http::{Framing, Method, Name, Reason};
+use crate::http::{Framing, Reason};
 use crate::net::wire::GATHER;
 use crate::proxy::link::h1::announced_idle_timeout;
 use crate::route::settings::{HostHeader, Retry, RetryMethods, RetryOn};
@@ -40,7 +40,9 @@ enum Repeats {
 
 /// Sends the request to endpoints of the upstream until one answers, and streams that answer.
 pub(super) async fn run<C: Client>(call: &mut Call<'_, C>) -> Ended {
-    call.fleet.upstream.budget().deposit(Moment::now());
+    if let Some(budget) = call.fleet.upstream.budget() {
+        budget.deposit();
+    }
     call.room.replay.keep(replay_limit(call));
     let mut last = Reason::NoHealthyEndpoint;
     let mut fresh = false;
@@ -206,7 +208,7 @@ fn may_retry<C: Client>(call: &mut Call<'_, C>, failure: &Failure) -> bool {
         return false;
     }
     // A stale connection is the pool's fault, not the endpoint's: it costs no budget.
-    failure.repeats == Repeats::StaleConnection || call.fleet.upstream.budget().try_spend(Moment::now())
+    failure.repeats == Repeats::StaleConnection || call.fleet.upstream.try_retry()
 }
 
 fn is_listed(retry: &Retry, reason: Reason) -> bool {

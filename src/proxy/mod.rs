@@ -42,6 +42,8 @@ enum Plan {
     Forward(usize),
     /// The answer is in the exchange already.
     Reply,
+    /// The proxy refuses it.
+    Refuse(Reason),
 }
 
 /// Answers one request, whose validated head is in `room.exchange.request`.
@@ -56,7 +58,7 @@ pub async fn handle<C: Client>(
     let started = Instant::now();
     room.journal.begin(started);
     room.exchange.identify(worker.identity());
-    let patience = listener.patience();
+    let patience = Patience::of(listener);
     let ended = match find(&view, listener, &room.exchange) {
         Ok(found) => {
             let route = &view.snapshot.routes[found.route as usize];
@@ -69,7 +71,11 @@ pub async fn handle<C: Client>(
                     let mut call = Call { worker, view: &view, client, room, timer, route, fleet, until, patience };
                     forward::run(&mut call).await
                 }
-                Plan::Reply => {
+                plan @ (Plan::Reply | Plan::Refuse(_)) => {
+                    if let Plan::Refuse(reason) = plan {
+                        room.journal.reason = Some(reason);
+                        reply::fill(&mut room.exchange, reason);
+                    }
                     reply::outbound(route, room);
                     reply::send(worker, client, room, timer, patience).await
                 }
@@ -99,7 +105,7 @@ pub async fn refuse<C: Client>(
     room.journal.reason = Some(reason);
     room.exchange.identify(worker.identity());
     reply::fill(&mut room.exchange, reason);
-    let ended = reply::send(worker, client, room, timer, listener.patience()).await;
+    let ended = reply::send(worker, client, room, timer, Patience::of(listener)).await;
     journal::close(worker, &view, listener, room);
     ended
 }
@@ -144,7 +150,9 @@ fn plan(worker: &Worker, route: &Route, captures: &Captures, room: &mut Room) ->
     };
     if !route.rewrite.is_identity() {
         let mut path = Vec::new();
-        route.rewrite.render(room.exchange.request.path(), captures, &mut path);
+        if route.rewrite.render(room.exchange.request.path(), captures, &mut path).is_err() {
+            return Plan::Refuse(Reason::BadRequestTarget);
+        }
         room.exchange.request.path = room.exchange.request.fields.append(&path);
     }
     Plan::Forward(number)

@@ -7,13 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxHashMap;
 
+use super::journal::{AccessBuffer, Journal};
 use super::pool::Pool;
 use super::replay::Replay;
 use crate::balance::PickContext;
 use crate::clock::Timers;
 use crate::endpoint::Endpoint;
 use crate::http::{Exchange, Reason};
-use crate::observe::metrics::Shard;
+
 use crate::snapshot::{Live, Snapshot};
 use crate::upstream::{Membership, Upstream};
 
@@ -29,10 +30,8 @@ pub struct Worker {
     draining: Cell<bool>,
     /// Deadlines.
     pub timers: Timers,
-    /// Metrics that only this worker writes.
-    pub shard: Arc<Shard>,
     /// Access lines that wait for the writer.
-    pub access: RefCell<super::journal::AccessBuffer>,
+    pub access: RefCell<AccessBuffer>,
 }
 
 /// A snapshot as this worker sees it.
@@ -55,6 +54,8 @@ pub struct Room {
     pub tried: Vec<Arc<Endpoint>>,
     /// One entry for each attempt that failed.
     pub failed: Vec<Failed>,
+    /// What will be logged and counted.
+    pub journal: Journal,
 }
 
 /// An attempt that failed.
@@ -76,7 +77,7 @@ const KEPT_FIELDS: usize = 64;
 
 impl Worker {
     /// A worker on the current thread.
-    pub fn new(live: Arc<Live>, shard: Arc<Shard>, access: super::journal::AccessBuffer) -> Worker {
+    pub fn new(live: Arc<Live>, access: AccessBuffer) -> Worker {
         let snapshot = live.load();
         let worker = Worker {
             live,
@@ -86,7 +87,7 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::new()),
             draining: Cell::new(false),
             timers: Timers::default(),
-            shard,
+
             access: RefCell::new(access),
         };
         worker.adopt(snapshot);
@@ -148,6 +149,7 @@ impl Worker {
     /// From now on answers close their connections.
     pub fn drain(&self) {
         self.draining.set(true);
+        self.timers.wake_all();
     }
 
     /// Closes old idle connections and forgets pools that no upstream uses any more.
@@ -200,13 +202,14 @@ impl Fleet {
         self.refresh(worker);
         let members = self.members.borrow();
         let members = members.as_ref()?;
-        let index = members.membership.balancer.pick(&PickContext { random: worker.random() }, tried)?;
+        let index = members.membership.pick(&PickContext { random: worker.random() }, tried)?;
         members.pools.get(index).cloned()
     }
 
-    /// Whether health is being ignored because too few endpoints are well.
-    pub fn is_in_panic(&self) -> bool {
-        self.members.borrow().as_ref().is_some_and(|members| members.membership.panic)
+    /// Whether there is an endpoint that the request has not been tried at.
+    pub fn has_other(&self, tried: &[Arc<Endpoint>]) -> bool {
+        let members = self.members.borrow();
+        members.as_ref().is_some_and(|members| members.membership.set.len() > tried.len() + 1)
     }
 
     /// Follows the membership when it has changed: one relaxed load when it has not.

@@ -119,6 +119,11 @@ impl Table {
         Ok(Table { conditions: conditions.into(), tiers: tiers.into_values().collect() })
     }
 
+    /// Whether any route is for this host, whatever else it asks for.
+    pub fn knows_host(&self, host: &[u8]) -> bool {
+        self.tiers.iter().any(|hosts| hosts.find(host, |_| Some(())).is_some())
+    }
+
     /// The most specific route that takes the request.
     pub fn find(&self, subject: &Subject<'_>) -> Option<Match> {
         let (host, path) = (subject.request.host(), subject.request.path());

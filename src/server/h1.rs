@@ -34,7 +34,7 @@ pub async fn serve(worker: &Rc<Worker>, mut listener: Arc<Listener>, peer: Peer,
     loop {
         listener = worker.view().snapshot.listener(listener.number).unwrap_or(listener);
         connection.limits = Limits::of(&listener);
-        let Some(arrived) = connection.head(&timer, first, worker.is_draining()).await else { break };
+        let Some(arrived) = connection.head(worker, &timer, first).await else { break };
         first = false;
         let mut room = worker.room();
         room.exchange.client = peer;
@@ -127,17 +127,12 @@ impl Connection {
 
     /// Waits for the next head; `None` when the connection has ended or stayed idle too long.
     /// Cancel-safe: what was read stays in the wire.
-    async fn head(&mut self, timer: &Timer, first: bool, draining: bool) -> Option<Arrived> {
+    async fn head(&mut self, worker: &Worker, timer: &Timer, first: bool) -> Option<Arrived> {
         (self.scan, self.answering) = (Scan::default(), None);
-        let begun = timer.clock().now();
         // A new client has no more time than one that has begun its head.
-        let patience = match (first, draining) {
-            (true, _) => self.limits.header_timeout,
-            (false, false) => self.limits.idle_timeout,
-            (false, true) => DRAIN_TIME.min(self.limits.idle_timeout),
-        };
-        let mut due = begun.after(Some(patience));
-        let mut started = first;
+        let patience = if first { self.limits.header_timeout } else { self.limits.idle_timeout };
+        let mut due = timer.clock().now().after(Some(patience));
+        let (mut started, mut draining) = (first, false);
         poll_fn(|context| {
             loop {
                 if let Some(arrived) = self.look_for_head() {
@@ -154,6 +149,11 @@ impl Connection {
             } else if !started {
                 started = true;
                 due = timer.clock().now().after(Some(self.limits.header_timeout));
+            }
+            if worker.is_draining() && !started && !draining {
+                // A request may be on its way already, so an idle connection is not cut at once.
+                draining = true;
+                due = due.min(timer.clock().now().after(Some(DRAIN_TIME)));
             }
             ready!(timer.poll(context, due));
             Poll::Ready((!self.wire.input.is_empty()).then_some(Err(Reason::RequestTimeout)))

@@ -1,1 +1,8 @@
-//! server/mod
+//! Accepts connections and speaks to clients: one thread a worker, each on its own.
+
+pub mod accept;
+pub mod h1;
+pub mod team;
+pub mod thread;
+
+pub use team::{Command, Team};

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
@@ -115,11 +115,6 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// How long it waits for its clients.
-    pub fn body_timeout(&self) -> Duration {
-        self.settings.limits.body_timeout.get()
-    }
-
     /// Whether the peer is one of `trusted_proxies`.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(peer))
@@ -131,7 +126,7 @@ impl Listener {
             _ if host_is_known => Reason::NoRoute,
             UnknownHost::NotFound => Reason::NoRoute,
             UnknownHost::Misdirected => Reason::MisdirectedHost,
-            UnknownHost::Close => Reason::UnknownHostClosed,
+            UnknownHost::Close => Reason::UnknownHost,
         }
     }
 }

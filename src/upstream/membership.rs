@@ -30,21 +30,23 @@ impl Membership {
         Membership { version, set: set.into(), preferred, balancer, panic }
     }
 
-    /// The member that takes the request: the balancer's, and for a retry that has tried all of the
-    /// preferred ones, another of the next priority. `None` when no endpoint is left.
-    pub fn pick(&self, request: &PickContext, tried: &[Arc<Endpoint>]) -> Option<&Member> {
-        match self.balancer.pick(request, tried) {
-            Some(index) => self.set.get(index),
-            None => self.spare(request, tried),
-        }
+    /// The place in the set of the member that takes the request: the balancer's choice, and for a
+    /// retry that has tried all of the preferred ones, another of the next priority. `None` when no
+    /// endpoint is left.
+    pub fn pick(&self, request: &PickContext, tried: &[Arc<Endpoint>]) -> Option<usize> {
+        self.balancer.pick(request, tried).or_else(|| self.spare(request, tried))
     }
 
     /// One of the best spare members by weight.
-    fn spare(&self, request: &PickContext, tried: &[Arc<Endpoint>]) -> Option<&Member> {
-        let spares = self.set.get(self.preferred..)?;
-        spares
-            .chunk_by(|one, other| one.priority == other.priority)
-            .find_map(|tier| draw_open(tier, request.random, tried).and_then(|index| tier.get(index)))
+    fn spare(&self, request: &PickContext, tried: &[Arc<Endpoint>]) -> Option<usize> {
+        let mut start = self.preferred;
+        for tier in self.set.get(start..)?.chunk_by(|one, other| one.priority == other.priority) {
+            if let Some(index) = draw_open(tier, request.random, tried) {
+                return Some(start + index);
+            }
+            start += tier.len();
+        }
+        None
     }
 
     /// Whether the choice would make the same membership.
@@ -188,7 +190,7 @@ mod tests {
         let membership = membership(&members, Settings::P2c);
         let mut tried = Vec::new();
         for member in &members {
-            let picked = membership.pick(&PickContext { random: 5 }, &tried).unwrap();
+            let picked = &membership.set[membership.pick(&PickContext { random: 5 }, &tried).unwrap()];
             assert!(Arc::ptr_eq(&picked.endpoint, &member.endpoint));
             tried.push(picked.endpoint.clone());
         }

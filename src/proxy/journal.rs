@@ -1,0 +1,72 @@
+//! What is remembered of an exchange until its last byte: then it is counted and logged.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::worker::{Room, View, Worker};
+use crate::endpoint::Endpoint;
+use crate::http::Reason;
+use crate::snapshot::Listener;
+
+/// What will be counted and logged of one exchange.
+#[derive(Debug)]
+pub struct Journal {
+    /// When the head had come.
+    pub started: Instant,
+    /// The route that took it.
+    pub route: Option<u32>,
+    /// The upstream that it went to.
+    pub upstream: Option<usize>,
+    /// How many middlewares saw the request.
+    pub middlewares: usize,
+    /// The endpoint that answered.
+    pub endpoint: Option<Arc<Endpoint>>,
+    /// The status that the client got; 0 for none.
+    pub status: u16,
+    /// Until the head of the answer had come.
+    pub first_byte: Duration,
+    /// Body bytes of the request.
+    pub received: u64,
+    /// Body bytes of the answer.
+    pub sent: u64,
+    /// Why the proxy answered itself or broke off.
+    pub reason: Option<Reason>,
+}
+
+impl Default for Journal {
+    fn default() -> Journal {
+        Journal {
+            started: Instant::now(),
+            route: None,
+            upstream: None,
+            middlewares: 0,
+            endpoint: None,
+            status: 0,
+            first_byte: Duration::ZERO,
+            received: 0,
+            sent: 0,
+            reason: None,
+        }
+    }
+}
+
+impl Journal {
+    /// A request has come.
+    pub fn begin(&mut self, started: Instant) {
+        *self = Journal { started, ..Journal::default() };
+    }
+
+    /// An endpoint has answered.
+    pub fn answered(&mut self, endpoint: &Arc<Endpoint>, status: u16) {
+        self.endpoint = Some(endpoint.clone());
+        self.status = status;
+        self.first_byte = self.started.elapsed();
+    }
+}
+
+/// Access lines of a worker that wait for the writer.
+#[derive(Debug, Default)]
+pub struct AccessBuffer;
+
+/// Counts and logs an exchange that is over.
+pub(super) fn close(_worker: &Worker, _view: &View, _listener: &Listener, _room: &mut Room) {}

@@ -1,0 +1,121 @@
+//! From a listening socket to a connection that speaks HTTP.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::task::AbortHandle;
+
+use super::h1;
+use super::team::{Command, Team};
+use crate::http::{Client as Peer, Scheme};
+use crate::net::{Stream, Wire, listen};
+use crate::proxy::Worker;
+use crate::snapshot::Listener;
+
+/// How long an accept loop rests when the process is out of descriptors or memory.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+
+/// Where connections enter a worker.
+pub(super) struct Door {
+    pub number: usize,
+    pub team: Team,
+    pub worker: Rc<Worker>,
+}
+
+impl Door {
+    /// Begins to accept on a socket; the handle ends it.
+    pub(super) fn open(self: Rc<Self>, listener: u32, socket: listen::Listener) -> io::Result<AbortHandle> {
+        let task = match socket {
+            listen::Listener::Tcp(socket) => {
+                let socket = TcpListener::from_std(socket)?;
+                tokio::task::spawn_local(async move { self.accept_tcp(listener, socket).await })
+            }
+            listen::Listener::Unix(socket) => {
+                let socket = UnixListener::from_std(socket)?;
+                tokio::task::spawn_local(async move { self.accept_unix(listener, socket).await })
+            }
+        };
+        Ok(task.abort_handle())
+    }
+
+    async fn accept_tcp(&self, listener: u32, socket: TcpListener) {
+        loop {
+            match socket.accept().await {
+                Ok((stream, peer)) => self.place(listener, stream, peer),
+                Err(error) => self.rest(&error).await,
+            }
+        }
+    }
+
+    async fn accept_unix(&self, listener: u32, socket: UnixListener) {
+        loop {
+            match socket.accept().await {
+                Ok((stream, _)) => {
+                    let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+                    self.serve(listener, Stream::Unix(stream), nobody, nobody);
+                }
+                Err(error) => self.rest(&error).await,
+            }
+        }
+    }
+
+    /// A connection that was reset before we took it says nothing; everything else passes by
+    /// waiting, and trying at once would only burn the processor.
+    async fn rest(&self, error: &io::Error) {
+        if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+            return;
+        }
+        tracing::warn!(%error, "can not accept connections now");
+        tokio::time::sleep(EXHAUSTED).await;
+    }
+
+    /// Serves a connection here, or hands it to a worker that has clearly fewer.
+    fn place(&self, listener: u32, stream: TcpStream, peer: SocketAddr) {
+        let Some(other) = self.team.less_loaded(self.number).filter(|other| *other != self.number) else {
+            return self.greet(listener, stream, peer);
+        };
+        let Ok(stream) = stream.into_std() else { return };
+        if let Err(Command::Adopt(listener, stream, peer)) =
+            self.team.hand_over(other, Command::Adopt(listener, stream, peer))
+        {
+            self.adopt(listener, stream, peer);
+        }
+    }
+
+    /// Takes a connection over from another worker.
+    pub(super) fn adopt(&self, listener: u32, stream: std::net::TcpStream, peer: SocketAddr) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => self.greet(listener, stream, peer),
+            Err(error) => tracing::debug!(%error, "a handed-over connection was lost"),
+        }
+    }
+
+    fn greet(&self, listener: u32, stream: TcpStream, peer: SocketAddr) {
+        // Both fail only when the connection has gone already.
+        let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { return };
+        self.serve(listener, Stream::Tcp(stream), peer, local);
+    }
+
+    fn serve(&self, listener: u32, stream: Stream, peer: SocketAddr, local: SocketAddr) {
+        let view = self.worker.view();
+        let Some(listener) = view.snapshot.listener(listener) else { return };
+        let presence = self.team.enter(self.number);
+        let worker = self.worker.clone();
+        tokio::task::spawn_local(async move {
+            converse(&worker, listener, stream, peer, local).await;
+            drop(presence);
+        });
+    }
+}
+
+/// Speaks to a client until the connection ends.
+async fn converse(worker: &Rc<Worker>, listener: Arc<Listener>, stream: Stream, address: SocketAddr, local: SocketAddr) {
+    let scheme = if listener.tls.is_some() { Scheme::Https } else { Scheme::Http };
+    let trusted = listener.trusts(address.ip());
+    let peer = Peer { address, local, scheme, listener: listener.number, trusted };
+    h1::serve(worker, listener, peer, Wire::new(stream)).await;
+}

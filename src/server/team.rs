@@ -1,0 +1,133 @@
+//! The workers as each of them and the control plane see them: their loads and their mailboxes.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use tokio::sync::mpsc;
+
+use crate::net::listen;
+
+/// How many commands may wait for a worker.
+const MAILBOX: usize = 1024;
+
+/// A connection stays with the worker that accepted it unless another one has this many fewer.
+const MIN_IMBALANCE: usize = 4;
+
+/// What a worker can be told.
+#[derive(Debug)]
+pub enum Command {
+    /// Accept on this socket for the listener of that number.
+    Listen(u32, listen::Listener),
+    /// Accept no more for that listener.
+    Unlisten(u32),
+    /// Serve this connection, which another worker accepted.
+    Adopt(u32, TcpStream, SocketAddr),
+    /// Finish what runs and begin nothing new.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// All workers.
+#[derive(Clone, Debug)]
+pub struct Team(Arc<[Member]>);
+
+#[derive(Debug)]
+struct Member {
+    /// Open connections, on a cache line of its own.
+    load: Load,
+    mailbox: mpsc::Sender<Command>,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Load(AtomicUsize);
+
+impl Team {
+    /// A team of so many workers, and the mailbox of each.
+    pub fn new(size: usize) -> (Team, Vec<mpsc::Receiver<Command>>) {
+        let (members, mailboxes): (Vec<_>, _) = (0..size)
+            .map(|_| {
+                let (mailbox, commands) = mpsc::channel(MAILBOX);
+                (Member { load: Load::default(), mailbox }, commands)
+            })
+            .unzip();
+        (Team(members.into()), mailboxes)
+    }
+
+    /// How many workers there are.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Open connections of all workers.
+    pub fn connections(&self) -> usize {
+        self.0.iter().map(|member| member.load.0.load(Relaxed)).sum()
+    }
+
+    /// Tells one worker; `false` when it has ended. Cancel-safe.
+    pub async fn tell(&self, worker: usize, command: Command) -> bool {
+        match self.0.get(worker) {
+            Some(member) => member.mailbox.send(command).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Counts a connection of a worker until the guard is dropped.
+    pub fn enter(&self, worker: usize) -> Presence {
+        self.0[worker].load.0.fetch_add(1, Relaxed);
+        Presence { team: self.clone(), worker }
+    }
+
+    /// The worker that should take a connection which `worker` has accepted, when that is another.
+    pub fn less_loaded(&self, worker: usize) -> Option<usize> {
+        let load = |member: &Member| member.load.0.load(Relaxed);
+        let (least, fewest) = self.0.iter().map(load).enumerate().min_by_key(|(_, load)| *load)?;
+        let own = load(self.0.get(worker)?);
+        (own >= fewest + MIN_IMBALANCE.max(fewest / 8)).then_some(least)
+    }
+
+    /// Hands a connection to another worker without waiting; gives it back when that one is busy.
+    ///
+    /// # Errors
+    /// The command, when the mailbox is full or closed.
+    pub fn hand_over(&self, worker: usize, command: Command) -> Result<(), Command> {
+        let Some(member) = self.0.get(worker) else { return Err(command) };
+        member.mailbox.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command) => command,
+        })
+    }
+}
+
+/// One open connection, counted.
+#[derive(Debug)]
+pub struct Presence {
+    team: Team,
+    worker: usize,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.team.0[self.worker].load.0.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_handed_over_only_when_the_loads_are_clearly_uneven() {
+        let (team, _mailboxes) = Team::new(2);
+        let mut open: Vec<_> = (0..3).map(|_| team.enter(0)).collect();
+        assert_eq!(team.less_loaded(0), None);
+        open.push(team.enter(0));
+        assert_eq!(team.less_loaded(0), Some(1));
+        open.push(team.enter(1));
+        assert_eq!(team.less_loaded(0), None);
+        assert_eq!(team.connections(), 5);
+        drop(open);
+        assert_eq!(team.connections(), 0);
+    }
+}

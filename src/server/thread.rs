@@ -1,0 +1,70 @@
+//! The life of one worker thread.
+
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, LocalSet};
+
+use super::accept::Door;
+use super::team::{Command, Team};
+use crate::proxy::Worker;
+
+/// How often idle upstream connections are looked through.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// Starts the thread of one worker. It ends on [`Command::Stop`] or when all senders are gone.
+///
+/// # Errors
+/// When the system gives no thread.
+pub fn start(
+    number: usize,
+    team: Team,
+    commands: mpsc::Receiver<Command>,
+    make: impl FnOnce() -> Worker + Send + 'static,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let local = LocalSet::new();
+        // The LocalSet owns every task of the worker and ends them when it is dropped.
+        local.block_on(&runtime, run(number, team, commands, Rc::new(make())));
+        Ok(())
+    })
+}
+
+async fn run(number: usize, team: Team, mut commands: mpsc::Receiver<Command>, worker: Rc<Worker>) {
+    let sweeper = worker.clone();
+    tokio::task::spawn_local(async move { sweeper.timers.sweep().await });
+    let mut tidy = tokio::time::interval(TIDY);
+    tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let door = Rc::new(Door { number, team, worker });
+    let mut listening: HashMap<u32, Vec<AbortHandle>> = HashMap::new();
+    loop {
+        let command = tokio::select! {
+            command = commands.recv() => command,
+            _ = tidy.tick() => {
+                door.worker.tidy();
+                continue;
+            }
+        };
+        match command {
+            Some(Command::Listen(listener, socket)) => match door.clone().open(listener, socket) {
+                Ok(task) => listening.entry(listener).or_default().push(task),
+                Err(error) => tracing::error!(listener, %error, "can not accept"),
+            },
+            Some(Command::Unlisten(listener)) => {
+                listening.remove(&listener).into_iter().flatten().for_each(|task| task.abort());
+            }
+            Some(Command::Adopt(listener, stream, peer)) => door.adopt(listener, stream, peer),
+            Some(Command::Drain) => {
+                listening.drain().flat_map(|(_, tasks)| tasks).for_each(|task| task.abort());
+                door.worker.drain();
+            }
+            Some(Command::Stop) | None => return,
+        }
+    }
+}
