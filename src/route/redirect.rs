@@ -267,6 +267,8 @@ impl Compiler<'_> {
 mod tests {
     use std::net::SocketAddr;
 
+    use proptest::prelude::*;
+
     use super::super::paths::PathIndex;
     use super::*;
     use crate::http::Client;
@@ -347,7 +349,12 @@ mod tests {
 
     #[test]
     fn a_client_can_not_choose_the_host() {
-        for to in ["https://{path}", "https://{tenant}.example{path}", "https://a.example{page}", "https://{host}.{page}/"] {
+        for to in [
+            "https://{path}",
+            "https://{tenant}.example{path}",
+            "https://a.example{page}",
+            "https://{host}.{page}/",
+        ] {
             assert!(matches!(redirect(to), Err(TemplateError::Host(_))), "{to}");
         }
     }
@@ -372,5 +379,24 @@ mod tests {
         assert_eq!(redirect("/{path}").err(), Some(TemplateError::DoubleSlash));
         assert_eq!(redirect("https://a.example/{path}").err(), Some(TemplateError::DoubleSlash));
         assert!(matches!(redirect("/{id}"), Err(TemplateError::Unknown { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_path_is_the_host_is_that_of_the_template(
+            to in prop::sample::select(vec![
+                "https://b.example{path}", "https://b.example/{page}{path}", "https://b.example?{page}", "{path}",
+                "/{tenant}{path}", "https://b.example/#{path}",
+            ]),
+            path in prop::collection::vec(prop::sample::select(vec!["/", "t", "@", ":", "a.test", "%2F", "&", ";"]), 0..9),
+            query in prop::option::of(prop::sample::select(vec!["", "a=b", "//c.test/@?"])),
+        ) {
+            let path = format!("/{}", path.concat());
+            let location = location(to, &exchange("a.example", &path, query));
+            let target = location.split('#').next().unwrap_or_default();
+            let uri: http::Uri = target.parse().expect("a URI");
+            prop_assert_eq!(uri.host(), to.contains("b.example").then_some("b.example"), "{}", location);
+            prop_assert!(!location.starts_with("//"), "{}", location);
+        }
     }
 }
