@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::captures::Captures;
 use super::settings::{self, Part, PathPattern, Template};
-use super::variables::{TemplateError, capture, unknown};
+use super::variables::{TemplateError, capture};
 use crate::http::head::split_port;
 use crate::http::{Exchange, Scheme};
 
@@ -214,10 +214,7 @@ impl Compiler<'_> {
             "path" => self.path()?,
             "query" => self.query(),
             _ if self.place == Place::Host => return Err(TemplateError::Host(name.to_owned())),
-            _ => match capture(name, self.paths)? {
-                Some(number) => Piece::Capture(number, self.place),
-                None => return Err(unknown(name, &VARIABLES, self.paths)),
-            },
+            _ => Piece::Capture(capture(name, &VARIABLES, self.paths)?, self.place),
         };
         self.pieces.push(piece);
         Ok(())
