@@ -134,21 +134,22 @@ fn is_encoded_slash(escape: &[u8]) -> bool {
 
 /// Whether an encoded slash stands next to a text of one or two dots.
 fn hides_dot_segment(segment: &[u8]) -> bool {
-    let is_split = segment.windows(3).any(is_encoded_slash);
     let (mut piece, mut rest) = (segment, segment);
-    while is_split {
-        match rest {
-            [b'%', high, low, after @ ..] if is_encoded_slash(&[b'%', *high, *low]) => {
-                if is_dot_segment(&piece[..piece.len() - rest.len()]) {
-                    return true;
-                }
-                (piece, rest) = (after, after);
-            }
-            [_, after @ ..] => rest = after,
-            [] => return is_dot_segment(piece),
+    let mut is_split = false;
+    while let [_, after @ ..] = rest {
+        let Some((_, behind)) = rest.split_first_chunk::<3>().filter(|(escape, _)| is_encoded_slash(*escape))
+        else {
+            rest = after;
+            continue;
+        };
+        let before = piece.len() - rest.len();
+        if piece.get(..before).is_some_and(is_dot_segment) {
+            return true;
         }
+        is_split = true;
+        (piece, rest) = (behind, behind);
     }
-    false
+    is_split && is_dot_segment(piece)
 }
 
 fn is_dot_segment(segment: &[u8]) -> bool {

@@ -15,8 +15,12 @@ impl Headers {
     /// # Errors
     /// [`BuildError`] when a change names a field that the proxy itself rules.
     pub(super) fn new(settings: &settings::Headers) -> Result<Headers, BuildError> {
-        let (request, response) = (&settings.request, &settings.response);
-        Ok(Headers { request: Changes::new(request)?, response: Changes::new(response)? })
+        let request = Changes::new(&settings.request)?;
+        // A response has no Host that could mislead anyone.
+        if request.field_names().any(|name| Name::of(name.as_bytes()) == Name::Host) {
+            return Err(BuildError::Host);
+        }
+        Ok(Headers { request, response: Changes::new(&settings.response)? })
     }
 }
 
@@ -38,16 +42,18 @@ struct Changes(HeaderChanges);
 
 impl Changes {
     fn new(changes: &HeaderChanges) -> Result<Changes, BuildError> {
-        let names = changes.remove.iter().chain(changes.set.keys()).chain(changes.add.keys());
-        for name in names {
-            match Name::of(name.as_str().as_bytes()) {
-                Name::Host => return Err(BuildError::Host),
-                Name::ContentLength | Name::Trailer => return Err(own_field(name.as_str())),
-                known if known.is_hop_by_hop() => return Err(own_field(name.as_str())),
-                _ => {}
-            }
+        let is_own =
+            |name: &Name| matches!(name, Name::ContentLength | Name::Trailer) || name.is_hop_by_hop();
+        let changes = Changes(changes.clone());
+        if let Some(name) = changes.field_names().find(|name| is_own(&Name::of(name.as_bytes()))) {
+            return Err(BuildError::OwnField(name.to_owned()));
         }
-        Ok(Changes(changes.clone()))
+        Ok(changes)
+    }
+
+    fn field_names(&self) -> impl Iterator<Item = &str> {
+        let HeaderChanges { remove, set, add } = &self.0;
+        remove.iter().chain(set.keys()).chain(add.keys()).map(|name| name.as_str())
     }
 
     /// Removes first, so that a field may be removed from the peer and added anew; adds last, so
@@ -63,10 +69,6 @@ impl Changes {
             fields.push(name.as_str().as_bytes(), value.as_str().as_bytes());
         }
     }
-}
-
-fn own_field(name: &str) -> BuildError {
-    BuildError::OwnField(name.to_owned())
 }
 
 #[cfg(test)]

@@ -33,6 +33,15 @@ impl Captures {
         self.count == 0
     }
 
+    /// The captures with these numbers, in this order.
+    pub(super) fn select(&self, numbers: &[u8]) -> Captures {
+        let mut selected = Captures::default();
+        for number in numbers {
+            selected.push(self.spans.get(usize::from(*number)).copied().unwrap_or_default());
+        }
+        selected
+    }
+
     /// Remembers the next segment. Templates are bounded when the table is built, so that none is lost.
     pub(super) fn push(&mut self, span: Span) {
         debug_assert!(self.count < MAX_CAPTURES);

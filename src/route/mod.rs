@@ -62,7 +62,7 @@ pub struct Subject<'a> {
 pub struct Match {
     /// Its number in the list that the table was built from.
     pub route: u32,
-    /// What the placeholders of its path stand for.
+    /// What those placeholders stand for that all of its paths have, in the order of the first.
     pub captures: Captures,
 }
 
@@ -92,8 +92,17 @@ pub enum TableError {
 #[derive(Debug, Default)]
 pub struct Table {
     conditions: Box<[Conditions]>,
+    candidates: Box<[Candidate]>,
     /// One index for each priority, the largest first.
     tiers: Box<[HostIndex<PathIndex>]>,
+}
+
+/// One path of one route; its number is what the indexes hold.
+#[derive(Debug)]
+struct Candidate {
+    route: u32,
+    /// Which captures of this path are the captures of the route; `None` if all, in this order.
+    captures: Option<Box<[u8]>>,
 }
 
 impl Table {
@@ -112,11 +121,20 @@ impl Table {
         }
         // Each list in an index then has the routes with more conditions first.
         routes.sort_by_key(|(count, number, _)| (*count, *number));
+        let mut candidates = Vec::new();
         let mut tiers: BTreeMap<Reverse<i32>, HostIndex<PathIndex>> = BTreeMap::new();
-        for (_, number, settings) in routes {
-            add(tiers.entry(Reverse(settings.priority)).or_default(), settings, number);
+        for (_, route, settings) in routes {
+            let hosts = tiers.entry(Reverse(settings.priority)).or_default();
+            for path in or_any(&settings.path) {
+                let number = candidates.len() as u32;
+                candidates.push(Candidate { route, captures: selection(path, &settings.path) });
+                for host in or_any(&settings.host) {
+                    hosts.entry(host).add(path, number);
+                }
+            }
         }
-        Ok(Table { conditions: conditions.into(), tiers: tiers.into_values().collect() })
+        let tiers = tiers.into_values().collect();
+        Ok(Table { conditions: conditions.into(), candidates: candidates.into(), tiers })
     }
 
     /// Whether any route is for this host, whatever else it asks for.
@@ -127,13 +145,20 @@ impl Table {
     /// The most specific route that takes the request.
     pub fn find(&self, subject: &Subject<'_>) -> Option<Match> {
         let (host, path) = (subject.request.host(), subject.request.path());
-        let mut takes = |route: u32| {
-            self.conditions.get(route as usize).is_some_and(|conditions| conditions.hold(subject))
+        let mut takes = |number: u32| {
+            let candidate = self.candidates.get(number as usize);
+            let conditions = candidate.and_then(|candidate| self.conditions.get(candidate.route as usize));
+            conditions.is_some_and(|conditions| conditions.hold(subject))
         };
         let mut tiers = self.tiers.iter();
-        let (route, captures) =
+        let (number, captures) =
             tiers.find_map(|hosts| hosts.find(host, |paths| paths.find(path, &mut takes)))?;
-        Some(Match { route, captures })
+        let candidate = self.candidates.get(number as usize)?;
+        let captures = match &candidate.captures {
+            Some(numbers) => captures.select(numbers),
+            None => captures,
+        };
+        Some(Match { route: candidate.route, captures })
     }
 }
 
@@ -144,14 +169,12 @@ fn check_captures(route: u32, paths: &[Spanned<PathPattern>]) -> Result<(), Tabl
     }
 }
 
-/// Adds a route under each of its hosts and paths.
-fn add(hosts: &mut HostIndex<PathIndex>, settings: &Settings, route: u32) {
-    for host in or_any(&settings.host) {
-        let paths = hosts.entry(host);
-        for path in or_any(&settings.path) {
-            paths.add(path, route);
-        }
-    }
+/// Which captures of a path are those that all paths of the route have; `None` if all, in order.
+fn selection(path: Option<&PathPattern>, paths: &[Spanned<PathPattern>]) -> Option<Box<[u8]>> {
+    let own = path?.captures();
+    let common = variables::common(paths);
+    let number = |name: &&str| (0..).zip(&own).find(|(_, own)| *own == name).map(|(number, _)| number);
+    (own != common).then(|| common.iter().filter_map(number).collect())
 }
 
 /// The patterns of a list, or once `None` for an empty list, which means any.

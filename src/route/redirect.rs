@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::captures::Captures;
 use super::settings::{self, Part, PathPattern, Template};
-use super::variables::{TemplateError, capture, unknown};
+use super::variables::{TemplateError, capture};
 use crate::http::head::split_port;
 use crate::http::{Exchange, Scheme};
 
@@ -214,10 +214,7 @@ impl Compiler<'_> {
             "path" => self.path()?,
             "query" => self.query(),
             _ if self.place == Place::Host => return Err(TemplateError::Host(name.to_owned())),
-            _ => match capture(name, self.paths)? {
-                Some(number) => Piece::Capture(number, self.place),
-                None => return Err(unknown(name, &VARIABLES, self.paths)),
-            },
+            _ => Piece::Capture(capture(name, &VARIABLES, self.paths)?, self.place),
         };
         self.pieces.push(piece);
         Ok(())
@@ -266,6 +263,8 @@ impl Compiler<'_> {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
+
+    use proptest::prelude::*;
 
     use super::super::paths::PathIndex;
     use super::*;
@@ -347,7 +346,12 @@ mod tests {
 
     #[test]
     fn a_client_can_not_choose_the_host() {
-        for to in ["https://{path}", "https://{tenant}.example{path}", "https://a.example{page}", "https://{host}.{page}/"] {
+        for to in [
+            "https://{path}",
+            "https://{tenant}.example{path}",
+            "https://a.example{page}",
+            "https://{host}.{page}/",
+        ] {
             assert!(matches!(redirect(to), Err(TemplateError::Host(_))), "{to}");
         }
     }
@@ -372,5 +376,24 @@ mod tests {
         assert_eq!(redirect("/{path}").err(), Some(TemplateError::DoubleSlash));
         assert_eq!(redirect("https://a.example/{path}").err(), Some(TemplateError::DoubleSlash));
         assert!(matches!(redirect("/{id}"), Err(TemplateError::Unknown { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_path_is_the_host_is_that_of_the_template(
+            to in prop::sample::select(vec![
+                "https://b.example{path}", "https://b.example/{page}{path}", "https://b.example?{page}", "{path}",
+                "/{tenant}{path}", "https://b.example/#{path}",
+            ]),
+            path in prop::collection::vec(prop::sample::select(vec!["/", "t", "@", ":", "a.test", "%2F", "&", ";"]), 0..9),
+            query in prop::option::of(prop::sample::select(vec!["", "a=b", "//c.test/@?"])),
+        ) {
+            let path = format!("/{}", path.concat());
+            let location = location(to, &exchange("a.example", &path, query));
+            let target = location.split('#').next().unwrap_or_default();
+            let uri: http::Uri = target.parse().expect("a URI");
+            prop_assert_eq!(uri.host(), to.contains("b.example").then_some("b.example"), "{}", location);
+            prop_assert!(!location.starts_with("//"), "{}", location);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::captures::Captures;
 use super::settings::{Part, PathPattern, Settings, Template};
-use super::variables::{TemplateError, capture, unknown};
+use super::variables::{TemplateError, capture};
 use crate::http::path::{Canonical, EncodedSlashes, PathError, canonical};
 use toml::Spanned;
 
@@ -103,10 +103,7 @@ fn pieces(template: &Template, paths: &[Spanned<PathPattern>]) -> Result<Box<[Pi
     let piece = |part: &Part| match part {
         Part::Text(text) => Ok(Piece::Text(text.as_bytes().into())),
         Part::Variable(name) if name == "path" => Ok(Piece::Path),
-        Part::Variable(name) => match capture(name, paths)? {
-            Some(number) => Ok(Piece::Capture(number)),
-            None => Err(unknown(name, &["path"], paths)),
-        },
+        Part::Variable(name) => capture(name, &["path"], paths).map(Piece::Capture),
     };
     template.parts.iter().map(piece).collect()
 }
@@ -219,13 +216,12 @@ mod tests {
     }
 
     #[test]
-    fn a_capture_must_be_at_the_same_place_in_every_path() {
-        let settings =
-            toml::from_str("path = ['/u/{id}', '/g/{group}/{id}']\nrewrite = '/x/{id}'").expect("settings");
-        assert_eq!(Rewrite::new(&settings).err(), Some(TemplateError::Ambiguous("id".to_owned())));
-        let settings =
-            toml::from_str("path = ['/u/{id}', '/g/{id}/x']\nrewrite = '/x/{id}'").expect("settings");
-        assert!(Rewrite::new(&settings).is_ok());
+    fn a_capture_must_be_in_every_path_of_the_route() {
+        let new = |text: &str| Rewrite::new(&toml::from_str(text).expect("settings"));
+        assert!(new("path = ['/u/{id}', '/g/{group}/{id}']\nrewrite = '/x/{id}'").is_ok());
+        let error = new("path = ['/u/{id}', '/g/{group}/{id}']\nrewrite = '/x/{group}'").err();
+        let expected = "`{group}` stands for nothing here; known are `{path}`, `{id}`";
+        assert_eq!(error.map(|error| error.to_string()).as_deref(), Some(expected));
     }
 
     #[test]

@@ -167,12 +167,13 @@ fn a_query_parameter_is_compared_decoded_and_one_of_several_is_enough() {
 }
 
 #[test]
-fn captures_come_with_the_match() {
-    let request = Request::to("a.example", "/users/7/posts/9");
-    let table = table(&routes(&["path = ['/x', '/users/{id}/posts/{post}']"]));
-    let found = request.find(&table).expect("a match");
-    let path = request.parts().0.as_bytes();
-    assert_eq!((found.captures.text(0, path), found.captures.text(1, path)), (&b"7"[..], &b"9"[..]));
+fn captures_come_with_the_match_in_the_order_of_the_first_path() {
+    let table = table(&routes(&["path = ['/users/{id}/posts/{post}', '/posts/{post}/{extra}/of/{id}']"]));
+    for target in ["/users/7/posts/9", "/posts/9/x/of/7"] {
+        let found = Request::to("a.example", target).find(&table).expect("a match");
+        let text = |number| found.captures.text(number, target.as_bytes());
+        assert_eq!((text(0), text(1), found.captures.len()), (&b"7"[..], &b"9"[..], 2), "{target}");
+    }
 }
 
 #[test]

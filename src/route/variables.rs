@@ -2,14 +2,13 @@
 
 use toml::Spanned;
 
-use super::captures::MAX_CAPTURES;
 use super::settings::PathPattern;
 use crate::http::path::PathError;
 
 /// Why a template of a rewrite or a redirect is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// A variable that stands for nothing here.
+    /// A variable that stands for nothing here, or a capture that not every path of the route has.
     #[error("`{{{name}}}` stands for nothing here; known are {known}")]
     Unknown {
         /// The name as written.
@@ -17,11 +16,6 @@ pub enum TemplateError {
         /// The names that would be right.
         known: String,
     },
-    /// A capture that not every path of the route has at the same place.
-    #[error(
-        "`{{{0}}}` is not the same capture in every path of the route; name them alike, in the same order"
-    )]
-    Ambiguous(String),
     /// A new path that does not start with a slash.
     #[error("a path starts with `/` or `{{path}}`")]
     NoSlash,
@@ -42,27 +36,24 @@ pub enum TemplateError {
     Host(String),
 }
 
-/// The number of a capture by its name, or `None` when no path of the route has such a capture.
-pub(super) fn capture(name: &str, paths: &[Spanned<PathPattern>]) -> Result<Option<usize>, TemplateError> {
-    let number = |path: &Spanned<PathPattern>| {
-        path.get_ref()
-            .captures()
-            .iter()
-            .position(|capture| *capture == name)
-            .filter(|number| *number < MAX_CAPTURES)
-    };
-    let mut numbers = paths.iter().map(number);
-    let first = numbers.next().flatten();
-    if numbers.all(|other| other == first) {
-        Ok(first)
-    } else {
-        Err(TemplateError::Ambiguous(name.to_owned()))
-    }
+/// The captures that every path of a route has, in the order of the first path.
+pub(super) fn common(paths: &[Spanned<PathPattern>]) -> Vec<&str> {
+    let Some((first, others)) = paths.split_first() else { return Vec::new() };
+    let mut names = first.get_ref().captures();
+    names.retain(|name| others.iter().all(|path| path.get_ref().captures().contains(name)));
+    names
 }
 
-/// The error for a variable that is none of these and no capture.
-pub(super) fn unknown(name: &str, variables: &[&str], paths: &[Spanned<PathPattern>]) -> TemplateError {
-    let captures = paths.first().map(|path| path.get_ref().captures()).unwrap_or_default();
-    let known: Vec<_> = variables.iter().chain(&captures).map(|known| format!("`{{{known}}}`")).collect();
-    TemplateError::Unknown { name: name.to_owned(), known: known.join(", ") }
+/// The number of a common capture by its name.
+pub(super) fn capture(
+    name: &str,
+    variables: &[&str],
+    paths: &[Spanned<PathPattern>],
+) -> Result<usize, TemplateError> {
+    let common = common(paths);
+    if let Some(number) = common.iter().position(|capture| *capture == name) {
+        return Ok(number);
+    }
+    let known: Vec<_> = variables.iter().chain(&common).map(|known| format!("`{{{known}}}`")).collect();
+    Err(TemplateError::Unknown { name: name.to_owned(), known: known.join(", ") })
 }
