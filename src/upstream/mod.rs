@@ -214,10 +214,12 @@ impl Upstream {
         info!(upstream = &*self.name, host, endpoints = addresses.len(), "name resolved");
     }
 
-    /// The time until the next ejection ends.
-    fn next_return(&self) -> Option<Duration> {
+    /// Publishes what time has changed and returns the time until it changes something again.
+    fn refresh(&self) -> Option<Duration> {
+        // One reading of the clock: an ejection that ends in between would be missed.
         let now = Moment::now();
         let roster = self.roster();
+        self.publish(&roster, now);
         let ends = roster.endpoints().map(|endpoint| endpoint.standing.ejected_until());
         ends.filter(|end| *end > now).map(|end| end.since(now)).min()
     }
