@@ -1,6 +1,6 @@
 //! Is an endpoint fit? Active checks ask it, outlier ejection watches its traffic.
 //!
-//! [`judge`] and [`outlier`] are pure state machines: results and the clock go in, a decision comes
+//! [`Judge`] and [`Outlier`] are pure state machines: results and the clock go in, a decision comes
 //! out. [`Probe`] is the part that touches the network. Who acts on it is `upstream`.
 
 use std::fmt::Debug;

@@ -101,6 +101,35 @@ fn no_more_than_the_allowed_share_is_ejected() {
 }
 
 #[test]
+fn workers_that_fail_together_do_not_eject_more_either() {
+    let addresses: Vec<String> = (1..=10).map(|last| format!("10.0.0.{last}:80")).collect();
+    let upstream = upstream(&addresses.iter().map(String::as_str).collect::<Vec<_>>());
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let upstream = &upstream;
+            scope.spawn(move || (0..200).for_each(|step| fail(upstream, (step + worker) % 10, 1)));
+        }
+    });
+    assert_eq!(upstream.membership().set.len(), 5);
+    assert_eq!(upstream.membership().version, upstream.version());
+}
+
+#[test]
+fn an_upstream_is_sound_in_panic_or_empty() {
+    let mut settings = settings(&THREE);
+    settings.health = Switch::On(Check::default());
+    let upstream = Upstream::build("users", settings.clone(), None);
+    assert_eq!(upstream.membership().condition(), Condition::Sound);
+    (0..2).for_each(|index| upstream.set_check(&endpoint(&upstream, index), CheckState::Unhealthy));
+    assert_eq!(upstream.membership().condition(), Condition::Panic);
+    settings.panic_threshold = crate::units::Limit::Off;
+    let strict = Upstream::build("users", settings, Some(&upstream));
+    assert_eq!(strict.membership().condition(), Condition::Sound);
+    strict.set_check(&endpoint(&strict, 2), CheckState::Unhealthy);
+    assert_eq!(strict.membership().condition(), Condition::Empty);
+}
+
+#[test]
 fn the_only_endpoint_is_never_ejected() {
     let upstream = upstream(&["10.0.0.1:80"]);
     fail(&upstream, 0, 100);
