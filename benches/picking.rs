@@ -24,7 +24,7 @@ const ROUNDS: usize = 7;
 fn main() {
     println!("{:<16}{:>12}{:>12}{:>12}   ns per pick", "endpoints", SIZES[0], SIZES[1], SIZES[2]);
     let sets = SIZES.map(members);
-    let _busy: Vec<InFlight> = sets.iter().flat_map(|set| load(set)).collect();
+    let _busy: Vec<InFlight> = sets.iter().flat_map(load).collect();
     for (name, settings) in STRATEGIES {
         let [few, some, many] = sets.each_ref().map(|set| {
             let balancer = build(&settings, set.clone(), &Arc::new(Cursor::default()));

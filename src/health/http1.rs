@@ -9,26 +9,23 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{CONNECTION, HOST, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use memchr::memmem;
 use tokio::time::timeout;
 
+use super::answer::{BodySearch, Progress, expect_status};
 use super::{Check, Dial, Pending, Probe, ProbeError, target};
 use crate::endpoint::Endpoint;
 
-/// Bytes of a body that are searched for the expected text.
-const MAX_BODY: usize = 64 << 10;
-
 /// Passes when a GET is answered with an expected status and, if one is configured, text.
 #[derive(Debug)]
-pub struct HttpProbe {
+pub struct Http1Probe {
     settings: Check,
     dial: Arc<dyn Dial>,
 }
 
-impl HttpProbe {
+impl Http1Probe {
     /// The probe of these settings.
-    pub fn new(settings: Check, dial: Arc<dyn Dial>) -> HttpProbe {
-        HttpProbe { settings, dial }
+    pub fn new(settings: Check, dial: Arc<dyn Dial>) -> Http1Probe {
+        Http1Probe { settings, dial }
     }
 
     async fn ask(&self, endpoint: &Endpoint) -> Result<(), ProbeError> {
@@ -60,34 +57,24 @@ impl HttpProbe {
             .body(Empty::new())
             .map_err(ProbeError::Request)?;
         let response = sender.send_request(request).await.map_err(ProbeError::Exchange)?;
-        let status = response.status().as_u16();
-        if !self.settings.expect.iter().any(|range| range.contains(status)) {
-            return Err(ProbeError::Status(status));
-        }
-        match self.settings.body.is_empty() {
-            true => Ok(()),
-            false => self.search(response).await,
-        }
+        expect_status(&self.settings, response.status())?;
+        self.search(response).await
     }
 
     async fn search(&self, mut response: Response<Incoming>) -> Result<(), ProbeError> {
-        let mut body = Vec::new();
-        while body.len() < MAX_BODY
+        let mut search = BodySearch::new(&self.settings);
+        while search.progress() == Progress::Searching
             && let Some(frame) = response.frame().await
         {
             if let Some(data) = frame.map_err(ProbeError::Exchange)?.data_ref() {
-                body.extend_from_slice(data);
-            }
-            // A stream that never ends passes as soon as the text was there.
-            if memmem::find(&body, self.settings.body.as_bytes()).is_some() {
-                return Ok(());
+                search.feed(data);
             }
         }
-        Err(ProbeError::Body)
+        search.finish()
     }
 }
 
-impl Probe for HttpProbe {
+impl Probe for Http1Probe {
     fn check<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Result<(), ProbeError>> {
         let deadline = self.settings.timeout.get();
         Box::pin(async move {
@@ -128,7 +115,7 @@ mod tests {
 
     async fn check(settings: Check, bytes: &'static str) -> Result<(), ProbeError> {
         let (endpoint, _served) = server(bytes).await;
-        HttpProbe::new(settings, Arc::new(PlainDial)).check(&endpoint).await
+        Http1Probe::new(settings, Arc::new(PlainDial)).check(&endpoint).await
     }
 
     fn expecting(body: &str) -> Check {
@@ -148,7 +135,7 @@ mod tests {
     async fn the_request_names_path_and_endpoint() {
         let (endpoint, served) = server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         let settings = Check { path: "/ready?deep=1".to_owned(), ..Check::default() };
-        HttpProbe::new(settings, Arc::new(PlainDial)).check(&endpoint).await.unwrap();
+        Http1Probe::new(settings, Arc::new(PlainDial)).check(&endpoint).await.unwrap();
         let head = served.await.unwrap();
         assert!(head.starts_with("GET /ready?deep=1 HTTP/1.1\r\n"), "{head}");
         assert!(head.contains(&format!("host: {}\r\n", endpoint.authority())), "{head}");
@@ -169,16 +156,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_more_of_a_body_is_read_than_the_limit() {
-        let body: &'static str = "x".repeat(4 * MAX_BODY).leak();
-        let answer: &'static str = format!("HTTP/1.1 200 OK\r\n\r\n{body}well").leak();
-        let (endpoint, served) = server(answer).await;
-        let result = HttpProbe::new(expecting("well"), Arc::new(PlainDial)).check(&endpoint).await;
-        assert!(matches!(result, Err(ProbeError::Body)), "{result:?}");
-        served.abort();
-    }
-
-    #[tokio::test]
     async fn what_is_not_http_does_not_pass() {
         let failed = check(Check::default(), "SSH-2.0-OpenSSH\r\n").await;
         assert!(matches!(failed, Err(ProbeError::Exchange(_))), "{failed:?}");
@@ -194,13 +171,13 @@ mod tests {
             answer(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await
         });
         let endpoint = Endpoint::new(crate::endpoint::Address::Unix(path.into()));
-        HttpProbe::new(Check::default(), Arc::new(PlainDial)).check(&endpoint).await.unwrap();
+        Http1Probe::new(Check::default(), Arc::new(PlainDial)).check(&endpoint).await.unwrap();
         assert!(served.await.unwrap().contains("host: localhost\r\n"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_endpoint_that_does_not_answer_fails_in_time() {
-        let probe = HttpProbe::new(Check::default(), Arc::new(SilentDial));
+        let probe = Http1Probe::new(Check::default(), Arc::new(SilentDial));
         let result = probe.check(&endpoint("127.0.0.1:1".parse().unwrap())).await;
         assert!(matches!(result, Err(ProbeError::Timeout(_))), "{result:?}");
     }

@@ -1,0 +1,155 @@
+//! The check that asks with a GET over HTTP/2, for endpoints that speak nothing else.
+
+use std::sync::Arc;
+
+use h2::RecvStream;
+use h2::client::{Builder, SendRequest};
+use http::Request;
+use tokio::time::timeout;
+
+use super::answer::{BodySearch, Progress, expect_status};
+use super::{Check, Dial, Pending, Probe, ProbeError, target};
+use crate::endpoint::Endpoint;
+
+/// Bytes of the fields of an answer; the h2 crate alone would take 16 MiB.
+const MAX_HEADER_BYTES: u32 = 32 << 10;
+
+/// Passes when a GET is answered with an expected status and, if one is configured, text.
+#[derive(Debug)]
+pub struct Http2Probe {
+    settings: Check,
+    dial: Arc<dyn Dial>,
+}
+
+impl Http2Probe {
+    /// The probe of these settings.
+    pub fn new(settings: Check, dial: Arc<dyn Dial>) -> Http2Probe {
+        Http2Probe { settings, dial }
+    }
+
+    async fn ask(&self, endpoint: &Endpoint) -> Result<(), ProbeError> {
+        let address = target(endpoint, self.settings.port);
+        let stream = self.dial.dial(&address).await.map_err(ProbeError::Connect)?;
+        let handshake =
+            Builder::new().max_header_list_size(MAX_HEADER_BYTES).enable_push(false).handshake(stream);
+        let (sender, connection) = handshake.await.map_err(ProbeError::Exchange2)?;
+        let exchange = self.exchange(endpoint, sender);
+        tokio::pin!(exchange);
+        // The connection is driven here and not in a task, so that a check that is given up ends it.
+        // It may end before the answer has been looked at.
+        tokio::select! {
+            result = &mut exchange => result,
+            ended = connection => match ended {
+                Ok(()) => exchange.await,
+                Err(error) => Err(ProbeError::Exchange2(error)),
+            },
+        }
+    }
+
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        sender: SendRequest<bytes::Bytes>,
+    ) -> Result<(), ProbeError> {
+        let request = Request::get(format!("http://{}{}", endpoint.authority(), self.settings.path))
+            .header(http::header::USER_AGENT, "tidegate-health")
+            .body(())
+            .map_err(ProbeError::Request)?;
+        let mut sender = sender.ready().await.map_err(ProbeError::Exchange2)?;
+        let (response, _) = sender.send_request(request, true).map_err(ProbeError::Exchange2)?;
+        let response = response.await.map_err(ProbeError::Exchange2)?;
+        expect_status(&self.settings, response.status())?;
+        self.search(response.into_body()).await
+    }
+
+    async fn search(&self, mut body: RecvStream) -> Result<(), ProbeError> {
+        let mut search = BodySearch::new(&self.settings);
+        while search.progress() == Progress::Searching
+            && let Some(data) = body.data().await
+        {
+            let data = data.map_err(ProbeError::Exchange2)?;
+            body.flow_control().release_capacity(data.len()).map_err(ProbeError::Exchange2)?;
+            search.feed(&data);
+        }
+        search.finish()
+    }
+}
+
+impl Probe for Http2Probe {
+    fn check<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Result<(), ProbeError>> {
+        let deadline = self.settings.timeout.get();
+        Box::pin(async move {
+            timeout(deadline, self.ask(endpoint)).await.map_err(|_| ProbeError::Timeout(deadline))?
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Response;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::health::PlainDial;
+    use crate::health::tests::{SilentDial, endpoint};
+
+    /// Checks a server that answers one request so, and returns the URI that was asked for too.
+    async fn check(settings: Check, status: u16, body: &'static str) -> (Result<(), ProbeError>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = endpoint(listener.local_addr().unwrap());
+        let (asked, uri) = tokio::sync::oneshot::channel();
+        let server = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            let (request, mut respond) = connection.accept().await.unwrap().unwrap();
+            asked.send(request.uri().to_string()).unwrap();
+            let head = Response::builder().status(status).body(()).unwrap();
+            respond.send_response(head, false).unwrap().send_data(Bytes::from(body), true).unwrap();
+            connection.graceful_shutdown();
+            assert!(connection.accept().await.is_none());
+        });
+        let result = Http2Probe::new(settings, Arc::new(PlainDial)).check(&endpoint).await;
+        let uri = uri.await.unwrap().replace(endpoint.authority(), "endpoint");
+        server.abort();
+        (result, uri)
+    }
+
+    #[tokio::test]
+    async fn an_expected_status_passes_and_another_does_not() {
+        let (result, uri) = check(Check::default(), 204, "").await;
+        result.unwrap();
+        assert_eq!(uri, "http://endpoint/healthz");
+        let (result, _) = check(Check::default(), 503, "").await;
+        assert_eq!(result.unwrap_err().to_string(), "status 503");
+    }
+
+    #[tokio::test]
+    async fn the_expected_text_is_looked_for_in_the_body() {
+        let settings = Check { body: "well".to_owned(), ..Check::default() };
+        check(settings.clone(), 200, "all well").await.0.unwrap();
+        let (result, _) = check(settings, 200, "bad").await;
+        assert!(matches!(result, Err(ProbeError::Body)), "{result:?}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_http2_does_not_pass() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = endpoint(listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        });
+        let result = Http2Probe::new(Check::default(), Arc::new(PlainDial)).check(&endpoint).await;
+        assert!(matches!(result, Err(ProbeError::Exchange2(_))), "{result:?}");
+        server.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_does_not_answer_fails_in_time() {
+        let probe = Http2Probe::new(Check::default(), Arc::new(SilentDial));
+        let result = probe.check(&endpoint("127.0.0.1:1".parse().unwrap())).await;
+        assert!(matches!(result, Err(ProbeError::Timeout(_))), "{result:?}");
+    }
+}
