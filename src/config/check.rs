@@ -121,7 +121,10 @@ fn names(config: &Config, findings: &mut Findings<'_>) {
         let text = name.get_ref();
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if text.is_empty() || text.len() > 64 || !text.chars().all(is_plain) {
-            findings.add(name.span(), format!("`{text}` is not a name; it has letters, digits, `-`, `_` and `.`, at most 64"));
+            findings.add(
+                name.span(),
+                format!("`{text}` is not a name; it has letters, digits, `-`, `_` and `.`, at most 64"),
+            );
         }
     }
     let mut seen: BTreeMap<&str, Range<usize>> = BTreeMap::new();
@@ -129,7 +132,8 @@ fn names(config: &Config, findings: &mut Findings<'_>) {
         match seen.get(name.get_ref().as_str()) {
             Some(first) => {
                 let place = findings.place(first.clone());
-                findings.add(name.span(), format!("the route at {place} is called `{}` already", name.get_ref()));
+                findings
+                    .add(name.span(), format!("the route at {place} is called `{}` already", name.get_ref()));
             }
             None => {
                 seen.insert(name.get_ref(), name.span());

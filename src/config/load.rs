@@ -52,7 +52,11 @@ pub fn parse(text: &str, file: &Path, env: &Environment<'_>) -> Result<Config, R
     let tree = merge(trees, &sources, &mut wrong);
     let config = read::read(&tree, &mut wrong, &mut holes);
     if let Some(config) = &config {
-        check::check(config, &check::Context { tree: &tree, names: &names, holes: &holes, sources: &sources }, &mut wrong);
+        check::check(
+            config,
+            &check::Context { tree: &tree, names: &names, holes: &holes, sources: &sources },
+            &mut wrong,
+        );
     }
     match config {
         Some(config) if wrong.is_empty() => Ok(Config { sources: Arc::new(sources), ..config }),
@@ -85,7 +89,8 @@ fn syntax_errors(errors: &[toml::de::Error], text: &str, base: usize) -> Vec<Wro
         let span = error.span().unwrap_or(0..0);
         let line = text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count();
         if lines.insert(line) {
-            wrong.push((span.start + base..span.end + base, message::syntax(error.message(), text.get(span))));
+            wrong
+                .push((span.start + base..span.end + base, message::syntax(error.message(), text.get(span))));
         }
     }
     wrong
@@ -170,7 +175,8 @@ fn merge_names<'s>(
         match into.get_key_value(key.get_ref().as_ref()) {
             Some((first, _)) => {
                 let place = sources.place(first.span());
-                wrong.push((key.span(), format!("{table} `{}` is already defined at {place}", key.get_ref())));
+                wrong
+                    .push((key.span(), format!("{table} `{}` is already defined at {place}", key.get_ref())));
             }
             None => {
                 into.insert(key, value);

@@ -104,11 +104,15 @@ fn known(raw: &str, path: &[&str]) -> String {
     }
     let mismatch = raw.strip_prefix("invalid type: ").or_else(|| raw.strip_prefix("invalid value: "));
     match mismatch.and_then(|rest| rest.rsplit_once(", expected ")) {
-        Some((found, expected)) => format!("`{key}` is {}, not {}", expected_words(expected), found_words(found)),
+        Some((found, expected)) => {
+            format!("`{key}` is {}, not {}", expected_words(expected), found_words(found))
+        }
         None if raw.starts_with("wanted exactly 1 element") => {
             format!("`{key}` has exactly one of its choices")
         }
-        None if raw.starts_with("wanted string or table") => format!("`{key}` is one of its choices, in quotes"),
+        None if raw.starts_with("wanted string or table") => {
+            format!("`{key}` is one of its choices, in quotes")
+        }
         None => raw.to_owned(),
     }
 }
@@ -120,9 +124,15 @@ fn wrong_shape(raw: &str, path: &[&str]) -> Option<&'static str> {
         ["route", ..] if is_type && path.len() <= 2 && raw.contains("map, expected a sequence") => {
             Some("routes are a list: write `[[route]]` with two brackets and `name = \"…\"` inside")
         }
-        ["listener"] if is_type => Some("a listener has a name: write `[listener.NAME]` with one pair of brackets"),
-        ["upstream"] if is_type => Some("an upstream has a name: write `[upstream.NAME]` with one pair of brackets"),
-        ["middleware"] if is_type => Some("a middleware has a name and a kind: write `[middleware.NAME.headers]`"),
+        ["listener"] if is_type => {
+            Some("a listener has a name: write `[listener.NAME]` with one pair of brackets")
+        }
+        ["upstream"] if is_type => {
+            Some("an upstream has a name: write `[upstream.NAME]` with one pair of brackets")
+        }
+        ["middleware"] if is_type => {
+            Some("a middleware has a name and a kind: write `[middleware.NAME.headers]`")
+        }
         ["listener", "bind" | "tls" | "protocols" | "limits"] if is_type => {
             Some("a listener has a name: write `[listener.NAME]`, then its keys")
         }
@@ -220,7 +230,9 @@ pub(super) fn suggest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>)
     let word = plain(word);
     let limit = (word.chars().count() / 3).clamp(1, 3);
     let near = candidates.map(|candidate| (strsim::damerau_levenshtein(&word, &plain(candidate)), candidate));
-    near.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, near)| near)
+    near.filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, near)| near)
 }
 
 /// What serde calls a type, for people.

@@ -419,3 +419,80 @@ fn is_name(text: &str) -> bool {
     text.as_bytes().first().is_some_and(is_start)
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Result<PathPattern, String> {
+        text.parse().map_err(|error: UnitError| error.to_string())
+    }
+
+    #[test]
+    fn a_path_is_exact_a_prefix_a_template_or_a_regex() {
+        assert_eq!(path("/a"), Ok(PathPattern::Exact("/a".to_owned())));
+        assert_eq!(path("/a/"), Ok(PathPattern::Exact("/a/".to_owned())));
+        assert_eq!(path("/a/*"), Ok(PathPattern::Prefix("/a".to_owned())));
+        assert_eq!(path("/*"), Ok(PathPattern::Prefix(String::new())));
+        let template = path("/a/{id}/*").expect("a template");
+        assert_eq!(template.captures(), ["id"]);
+        assert!(
+            matches!(template, PathPattern::Template(segments) if segments.last() == Some(&Segment::Rest))
+        );
+        let regex = path("~^/(?<version>v[0-9]+)/").expect("a regular expression");
+        assert_eq!(regex.captures(), ["version"]);
+    }
+
+    #[test]
+    fn a_path_that_can_never_match_is_refused() {
+        for wrong in
+            ["", "a", "*", "/a*", "/*/a", "/a?b", "/a#b", "/a b", "/a\\b", "/a/../b", "/./a", "/é", "/a\0"]
+        {
+            assert!(path(wrong).is_err(), "{wrong:?} is refused");
+        }
+        for wrong in ["/{}", "/{1}", "/x{id}", "/{id", "/id}", "/{id}/{id}", "/{a}/*/b", "~(", "/{a-b}"] {
+            assert!(path(wrong).is_err(), "{wrong:?} is refused");
+        }
+    }
+
+    #[test]
+    fn a_host_has_no_port_scheme_or_inner_star() {
+        let host = |text: &str| text.parse::<HostPattern>().ok().map(|host| host.to_string());
+        assert_eq!(host("API.Example.com").as_deref(), Some("api.example.com"));
+        assert_eq!(host("*.Example.com").as_deref(), Some("*.example.com"));
+        assert_eq!(host("[::0:1]").as_deref(), Some("[::1]"));
+        assert_eq!(host("127.0.0.1").as_deref(), Some("127.0.0.1"));
+        for wrong in [
+            "", "*", "a:80", "http://a", "a/b", "a.*.b", "*a", "a..b", "a.", "*.", "[::1", "*.[::1]", "é.com",
+        ] {
+            assert_eq!(host(wrong), None, "{wrong:?} is refused");
+        }
+    }
+
+    #[test]
+    fn a_template_has_text_and_variables() {
+        let template: Template = "https://{host}/v2{path}".parse().expect("a template");
+        assert_eq!(template.variables().collect::<Vec<_>>(), ["host", "path"]);
+        assert_eq!(template.to_string(), "https://{host}/v2{path}");
+        for wrong in ["{", "}", "{}", "{a b}", "/a{path", "a}b", "/a\r\nset-cookie: x", "/a b", "/é"] {
+            assert!(wrong.parse::<Template>().is_err(), "{wrong:?} is refused");
+        }
+    }
+
+    #[test]
+    fn a_condition_is_a_value_any_value_or_a_regex() {
+        assert_eq!("canary".parse(), Ok(Condition::Equals("canary".to_owned())));
+        assert_eq!("*".parse(), Ok(Condition::Present));
+        let regex: Condition = "~Mobile|Tablet".parse().expect("a regular expression");
+        assert!(matches!(regex, Condition::Matches(pattern) if pattern.regex().is_match("a Tablet")));
+        assert!("~(".parse::<Condition>().is_err());
+    }
+
+    #[test]
+    fn a_method_is_written_in_capitals() {
+        assert_eq!("PURGE".parse::<MethodName>().expect("a method").as_str(), "PURGE");
+        let error = "get".parse::<MethodName>().expect_err("methods are case-sensitive");
+        assert!(error.to_string().contains("\"GET\""), "{error}");
+        assert!("A B".parse::<MethodName>().is_err());
+    }
+}
