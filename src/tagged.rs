@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
-use std::str::FromStr;
 
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess};
@@ -327,27 +326,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Filled<T> {
         }
         deserializer.deserialize_any(Reader(PhantomData))
     }
-}
-
-/// Reads a string through [`FromStr`]; `expected` completes "expected …" when it is no string.
-pub fn text<'de, D, T>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr<Err: Display>,
-{
-    struct Reader<T>(&'static str, PhantomData<T>);
-    impl<T: FromStr<Err: Display>> Visitor<'_> for Reader<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-            text.parse().map_err(E::custom)
-        }
-    }
-    deserializer.deserialize_any(Reader(expected, PhantomData))
 }
 
 #[cfg(test)]

@@ -127,16 +127,17 @@ fn names(config: &Config, findings: &mut Findings<'_>) {
             );
         }
     }
-    let mut seen: BTreeMap<&str, Range<usize>> = BTreeMap::new();
-    for name in config.routes.iter().filter_map(|route| route.get_ref().name.as_ref()) {
-        match seen.get(name.get_ref().as_str()) {
+    let mut seen: BTreeMap<String, Range<usize>> = BTreeMap::new();
+    for (index, route) in config.routes.iter().enumerate() {
+        let span = route.get_ref().name.as_ref().map_or(route.span(), Spanned::span);
+        let name = config.route_name(index);
+        match seen.get(&name) {
             Some(first) => {
                 let place = findings.place(first.clone());
-                findings
-                    .add(name.span(), format!("the route at {place} is called `{}` already", name.get_ref()));
+                findings.add(span, format!("the route at {place} is called `{name}` already"));
             }
             None => {
-                seen.insert(name.get_ref(), name.span());
+                seen.insert(name, span);
             }
         }
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use crate::tagged;
-use crate::units::{Bytes, Duration, Limit, Timeout, UnitError};
+use crate::units::{self, Bytes, Duration, Limit, Timeout, UnitError};
 
 /// One listener; it may have several addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -108,7 +108,7 @@ impl fmt::Display for Bind {
 
 impl<'de> Deserialize<'de> for Bind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bind, D::Error> {
-        tagged::text(deserializer, "an address such as \"127.0.0.1:8080\"")
+        units::text(deserializer, "an address such as \"127.0.0.1:8080\"")
     }
 }
 

@@ -21,13 +21,22 @@ use super::{Config, include};
 /// # Errors
 /// All errors of all files; a configuration with an error is never returned.
 pub fn load(path: &Path) -> Result<Config, Report> {
-    match std::fs::read_to_string(path) {
+    let bytes = std::fs::read(path).map_err(|error| {
+        let message = format!("the file can not be read: {error}");
+        Report::from(ConfigError::new(path, None, 0, message))
+    })?;
+    match String::from_utf8(bytes) {
         Ok(text) => parse(&text, path, &|name| std::env::var(name).ok()),
-        Err(error) => {
-            let message = format!("the file can not be read: {error}");
-            Err(Report::from(ConfigError::new(path, None, 0, message)))
-        }
+        Err(error) => Err(Report::from(not_text(path, &error))),
     }
+}
+
+/// TOML is UTF-8; an editor with another encoding is the usual cause.
+fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> ConfigError {
+    let at = error.utf8_error().valid_up_to();
+    let mut sources = Sources::default();
+    sources.push(path.to_owned(), String::from_utf8_lossy(error.as_bytes()).into_owned());
+    sources.error(at..at + 1, "the file is not UTF-8 text from here on; save it in that encoding")
 }
 
 /// Reads a configuration from its text; relative paths and includes start from the directory of

@@ -105,7 +105,8 @@ fn known(raw: &str, path: &[&str]) -> String {
     let mismatch = raw.strip_prefix("invalid type: ").or_else(|| raw.strip_prefix("invalid value: "));
     match mismatch.and_then(|rest| rest.rsplit_once(", expected ")) {
         Some((found, expected)) => {
-            format!("`{key}` is {}, not {}", expected_words(expected), found_words(found))
+            let (right, wrong) = (expected_words(expected), found_words(found));
+            format!("`{key}` is {right}, not {wrong}{}", example(key, &right, found))
         }
         None if raw.starts_with("wanted exactly 1 element") => {
             format!("`{key}` has exactly one of its choices")
@@ -117,11 +118,38 @@ fn known(raw: &str, path: &[&str]) -> String {
     }
 }
 
+/// Tables that are easily taken for plain values, as they are written.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("tls", "tls = { self_signed = [\"localhost\"] }"),
+    ("health", "health = { path = \"/healthz\" }"),
+    ("redirect", "redirect = { to = \"https://{host}{path}{query}\" }"),
+    ("respond", "respond = { status = 404 }"),
+    ("split", "split = { stable = 95, canary = 5 }"),
+    ("timeouts", "timeouts = { response = \"5s\" }"),
+    ("retry", "retry = { attempts = 1 }"),
+    ("headers", "headers = { x-env = \"canary\" }"),
+    ("certificates", "{ cert = \"site.pem\", key = \"site.key\" }"),
+];
+
+/// How a list or a table would be written, as the end of a sentence.
+fn example(key: &str, right: &str, found: &str) -> String {
+    let text = found.strip_prefix("string ");
+    match (right, text) {
+        ("a list", Some(text)) => format!("; write [{text}]"),
+        ("a list", None) => "; put it in brackets, [ … ]".to_owned(),
+        _ if right.starts_with("a table") => {
+            let example = EXAMPLES.iter().find(|(of, _)| *of == key);
+            example.map(|(_, example)| format!("; write {example}")).unwrap_or_default()
+        }
+        _ => String::new(),
+    }
+}
+
 /// Tables that newcomers write in the other of TOML's two ways.
 fn wrong_shape(raw: &str, path: &[&str]) -> Option<&'static str> {
     let is_type = raw.starts_with("invalid type");
     match path {
-        ["route", ..] if is_type && path.len() <= 2 && raw.contains("map, expected a sequence") => {
+        ["route", ..] if is_type && path.len() <= 2 && raw.ends_with("expected a sequence") => {
             Some("routes are a list: write `[[route]]` with two brackets and `name = \"…\"` inside")
         }
         ["listener"] if is_type => {
@@ -154,10 +182,22 @@ pub(super) fn shape(table: &str) -> String {
     }
 }
 
+/// What TOML says of a value without quotes.
+const BARE_WORDS: [&str; 5] = [
+    "string values must be quoted",
+    "invalid boolean",
+    "invalid float",
+    "invalid integer",
+    "invalid datetime",
+];
+
 /// Explains an error of TOML itself; `text` is what it points at.
 pub(super) fn syntax(raw: &str, text: Option<&str>) -> String {
     match (raw.trim_end(), text) {
         ("duplicate key", Some(key)) => format!("`{key}` is already defined in this table"),
+        (raw, _) if BARE_WORDS.iter().any(|start| raw.starts_with(start)) => {
+            "this value is not TOML; text stands in quotes, and so do times, sizes and addresses".to_owned()
+        }
         (raw, _) => format!("this is not TOML: {raw}"),
     }
 }

@@ -14,7 +14,7 @@ use toml::Spanned;
 use crate::balance;
 use crate::health::settings::{Check, Outlier};
 use crate::tagged::{self, Switch};
-use crate::units::{Limit, Ratio, Timeout, UnitError, Weight};
+use crate::units::{self, Limit, Ratio, Timeout, UnitError, Weight};
 
 /// One upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -169,7 +169,7 @@ impl fmt::Display for Address {
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Address, D::Error> {
-        tagged::text(deserializer, "an address such as \"10.0.0.1:8080\"")
+        units::text(deserializer, "an address such as \"10.0.0.1:8080\"")
     }
 }
 

@@ -6,8 +6,7 @@ use std::str::FromStr;
 
 use serde::de::{Deserialize, Deserializer};
 
-use super::UnitError;
-use crate::tagged;
+use super::{UnitError, text};
 
 /// The name of a header field, a token of RFC 9110 §5.6.2, in the letter case that was written.
 #[derive(Clone, Debug)]
@@ -62,7 +61,7 @@ impl Display for FieldName {
 
 impl<'de> Deserialize<'de> for FieldName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FieldName, D::Error> {
-        tagged::text(deserializer, "a header name")
+        text(deserializer, "a header name")
     }
 }
 
@@ -96,7 +95,7 @@ impl FromStr for FieldValue {
 
 impl<'de> Deserialize<'de> for FieldValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FieldValue, D::Error> {
-        tagged::text(deserializer, "a string, the value of a header")
+        text(deserializer, "a string, the value of a header")
     }
 }
 

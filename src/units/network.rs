@@ -7,8 +7,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use serde::de::{Deserialize, Deserializer};
 
-use super::UnitError;
-use crate::tagged;
+use super::{UnitError, text};
 
 /// A network of peers: "10.0.0.0/8", "fd00::/8", or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +51,7 @@ impl Display for Network {
 
 impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Network, D::Error> {
-        tagged::text(deserializer, "a network such as \"10.0.0.0/8\"")
+        text(deserializer, "a network such as \"10.0.0.0/8\"")
     }
 }
 
