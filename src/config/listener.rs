@@ -50,7 +50,7 @@ impl Default for Listener {
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Bind {
-    /// "127.0.0.1:8080" or "[::]:8080".
+    /// `127.0.0.1:8080` or `[::]:8080`.
     Tcp(SocketAddr),
     /// "unix:/run/tidegate/web.sock".
     Unix(PathBuf),

@@ -135,11 +135,11 @@ const EXAMPLES: &[(&str, &str)] = &[
 fn example(key: &str, right: &str, found: &str) -> String {
     let text = found.strip_prefix("string ");
     match (right, text) {
-        ("a list", Some(text)) => format!("; write [{text}]"),
-        ("a list", None) => "; put it in brackets, [ … ]".to_owned(),
+        ("a list", Some(text)) => format!("; write `[{text}]`"),
+        ("a list", None) => "; put it in brackets, `[ … ]`".to_owned(),
         _ if right.starts_with("a table") => {
             let example = EXAMPLES.iter().find(|(of, _)| *of == key);
-            example.map(|(_, example)| format!("; write {example}")).unwrap_or_default()
+            example.map(|(_, example)| format!("; write `{example}`")).unwrap_or_default()
         }
         _ => String::new(),
     }

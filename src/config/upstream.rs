@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for Endpoint {
 /// Where an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
-    /// "10.0.0.1:8080" or "[fd00::1]:8080".
+    /// `10.0.0.1:8080` or `[fd00::1]:8080`.
     Ip(SocketAddr),
     /// "users.internal:8080": resolved, and resolved again later.
     Name(String, u16),
