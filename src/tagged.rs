@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
-use std::str::FromStr;
 
 use serde::de::value::{MapAccessDeserializer, MapDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer, MapAccess, SeqAccess};
@@ -287,7 +286,9 @@ impl<'de, K: Deserialize<'de> + Ord + Display, V> DeserializeSeed<'de> for Unsee
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<K, D::Error> {
         let key = K::deserialize(deserializer)?;
         match self.0.get_key_value(&key) {
-            Some((first, _)) => Err(D::Error::custom(format_args!("`{key}` is the same as `{first}`, which stands here too"))),
+            Some((first, _)) => {
+                Err(D::Error::custom(format_args!("`{key}` is the same as `{first}`, which stands here too")))
+            }
             None => Ok(key),
         }
     }
@@ -327,23 +328,93 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Filled<T> {
     }
 }
 
-/// Reads a string through [`FromStr`]; `expected` completes "expected …" when it is no string.
-pub fn text<'de, D, T>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr<Err: Display>,
-{
-    struct Reader<T>(&'static str, PhantomData<T>);
-    impl<T: FromStr<Err: Display>> Visitor<'_> for Reader<T> {
-        type Value = T;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-            text.parse().map_err(E::custom)
-        }
+    #[derive(Debug, PartialEq, Default, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Ring {
+        size: u32,
     }
-    deserializer.deserialize_any(Reader(expected, PhantomData))
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Balance {
+        Random,
+        Ring(Ring),
+        Hash { key: Option<String> },
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Table {
+        #[serde(deserialize_with = "choice")]
+        balance: Balance,
+    }
+
+    fn read(text: &str) -> Result<Balance, toml::de::Error> {
+        toml::from_str::<Table>(&format!("balance = {text}")).map(|table| table.balance)
+    }
+
+    /// What an error points at.
+    fn pointed_at(text: &str) -> String {
+        let whole = format!("balance = {text}");
+        let error = read(text).expect_err("it is wrong");
+        whole[error.span().expect("it has a place")].to_owned()
+    }
+
+    #[test]
+    fn a_choice_is_written_short_or_with_its_options() {
+        assert_eq!(read("\"random\"").ok(), Some(Balance::Random));
+        assert_eq!(read("{ random = {} }").ok(), Some(Balance::Random));
+        assert_eq!(read("\"ring\"").ok(), Some(Balance::Ring(Ring { size: 0 })));
+        assert_eq!(read("{ ring = { size = 3 } }").ok(), Some(Balance::Ring(Ring { size: 3 })));
+        assert_eq!(read("\"hash\"").ok(), Some(Balance::Hash { key: None }));
+        assert_eq!(
+            read("{ hash = { key = \"a\" } }").ok(),
+            Some(Balance::Hash { key: Some("a".to_owned()) })
+        );
+    }
+
+    #[test]
+    fn an_error_inside_a_choice_points_at_what_is_wrong() {
+        assert_eq!(pointed_at("\"rondom\""), "\"rondom\"");
+        assert_eq!(pointed_at("{ rong = {} }"), "rong");
+        assert_eq!(pointed_at("{ ring = { sise = 3 } }"), "sise");
+        assert_eq!(pointed_at("{ ring = { size = -3 } }"), "-3");
+        assert_eq!(pointed_at("{ random = { size = 3 } }"), "size");
+        assert_eq!(pointed_at("{ random = {}, ring = {} }"), "{ random = {}, ring = {} }");
+        assert_eq!(pointed_at("{}"), "{}");
+        assert_eq!(pointed_at("5"), "5");
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Lists {
+        #[serde(deserialize_with = "one_or_many")]
+        names: Vec<Spanned<String>>,
+    }
+
+    #[test]
+    fn one_string_and_a_list_of_one_are_the_same() {
+        let one: Lists = toml::from_str("names = \"a\"").expect("one");
+        let many: Lists = toml::from_str("names = [\"a\"]").expect("a list");
+        assert_eq!(one.names, many.names);
+        assert_eq!((one.names[0].span(), many.names[0].span()), (8..11, 9..12));
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Switched {
+        ring: Switch<Ring>,
+    }
+
+    #[test]
+    fn a_table_is_switched_off_by_a_word_and_by_no_other() {
+        let read = |text: &str| toml::from_str::<Switched>(&format!("ring = {text}"));
+        assert_eq!(read("\"off\"").expect("off").ring, Switch::Off);
+        assert_eq!(read("{ size = 1 }").expect("on").ring, Switch::On(Ring { size: 1 }));
+        assert!(read("\"no\"").is_err());
+        assert!(read("false").is_err());
+        let error = read("{ sise = 1 }").expect_err("the key is unknown");
+        assert_eq!(error.span(), Some(9..13));
+    }
 }

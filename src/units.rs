@@ -1,17 +1,22 @@
-//! Newtypes for what can be confused: durations, sizes, ratios, weights, generations, networks.
+//! Newtypes for what can be confused: durations, sizes, ratios, weights, generations.
 //!
 //! Each is written in the configuration as its `FromStr` says and prints itself the same way.
 
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
-use std::net::IpAddr;
 use std::str::FromStr;
-use std::time;
 
-use ipnet::IpNet;
-use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 
-use crate::tagged;
+mod field;
+mod limit;
+mod network;
+mod time;
+
+pub use field::{FieldName, FieldValue};
+pub use limit::{Auto, Limit};
+pub use network::Network;
+pub use time::{Duration, Timeout};
 
 /// Why a value could not be read; the sentence says what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,136 +27,6 @@ impl UnitError {
     /// An error with this sentence.
     pub fn new(message: impl Into<String>) -> UnitError {
         UnitError(message.into())
-    }
-}
-
-/// A span of time that may be zero: "250ms", "5s", "2m", "1h30m", or 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Duration(time::Duration);
-
-/// Milliseconds in each unit, largest first; also the order in which a duration prints.
-const TIME_UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
-
-/// No timer needs more, and sums of durations stay far from overflow.
-const LONGEST: time::Duration = time::Duration::from_secs(3650 * 86_400);
-
-impl Duration {
-    /// Zero.
-    pub const ZERO: Duration = Duration(time::Duration::ZERO);
-
-    /// So many milliseconds.
-    pub const fn from_millis(millis: u64) -> Duration {
-        Duration(time::Duration::from_millis(millis))
-    }
-
-    /// So many seconds.
-    pub const fn from_secs(secs: u64) -> Duration {
-        Duration(time::Duration::from_secs(secs))
-    }
-
-    /// The time as the standard library has it.
-    pub const fn get(self) -> time::Duration {
-        self.0
-    }
-}
-
-impl FromStr for Duration {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<Duration, UnitError> {
-        if text == "0" {
-            return Ok(Duration::ZERO);
-        }
-        let wrong = || {
-            UnitError::new(format!(
-                "`{text}` is not a duration; write a whole number with ms, s, m, h or d, such as \"250ms\", \"5s\" or \"1h30m\""
-            ))
-        };
-        let mut total: u64 = 0;
-        let mut rest = text;
-        while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-            let (number, tail) = rest.split_at(digits);
-            let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-            let (unit, tail) = tail.split_at(letters);
-            let number: u64 = number.parse().map_err(|_| wrong())?;
-            let (_, factor) = TIME_UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
-            total =
-                number.checked_mul(*factor).and_then(|millis| millis.checked_add(total)).ok_or_else(wrong)?;
-            rest = tail;
-        }
-        let duration = time::Duration::from_millis(total);
-        match () {
-            () if text.is_empty() => Err(wrong()),
-            () if duration > LONGEST => {
-                Err(UnitError::new(format!("`{text}` is too long; the limit is ten years")))
-            }
-            () => Ok(Duration(duration)),
-        }
-    }
-}
-
-impl Display for Duration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_zero() {
-            return f.write_str("0s");
-        }
-        let mut rest = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
-        for (name, factor) in TIME_UNITS {
-            if rest >= factor {
-                write!(f, "{}{name}", rest / factor)?;
-                rest %= factor;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl<'de> Deserialize<'de> for Duration {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        number_or_text(deserializer, "a duration such as \"5s\" or \"250ms\"", |number| match number {
-            0 => Ok(Duration::ZERO),
-            _ => Err(UnitError::new(format!("a duration needs a unit: \"{number}s\" or \"{number}ms\""))),
-        })
-    }
-}
-
-/// A span of time over zero; what waits for a peer can not wait for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timeout(Duration);
-
-impl Timeout {
-    /// So many milliseconds, at least one.
-    pub const fn from_millis(millis: u64) -> Timeout {
-        Timeout(Duration::from_millis(if millis == 0 { 1 } else { millis }))
-    }
-
-    /// So many seconds, at least a millisecond.
-    pub const fn from_secs(secs: u64) -> Timeout {
-        Timeout::from_millis(secs.saturating_mul(1000))
-    }
-
-    /// The time as the standard library has it; never zero.
-    pub const fn get(self) -> time::Duration {
-        self.0.get()
-    }
-}
-
-impl Display for Timeout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl<'de> Deserialize<'de> for Timeout {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Timeout, D::Error> {
-        match Duration::deserialize(deserializer)? {
-            Duration::ZERO => {
-                Err(D::Error::custom("this time can not be 0; write a long one such as \"24h\" instead"))
-            }
-            duration => Ok(Timeout(duration)),
-        }
     }
 }
 
@@ -324,203 +199,25 @@ impl Display for Generation {
     }
 }
 
-/// A limit that 0 or "off" switches off.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Limit<T> {
-    /// No limit.
-    #[default]
-    Off,
-    /// The limit; never zero.
-    At(T),
-}
+/// Reads a string through [`FromStr`]; `expected` completes "expected …" when it is no string.
+pub fn text<'de, D, T>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
+    struct Reader<T>(&'static str, PhantomData<T>);
+    impl<T: FromStr<Err: Display>> Visitor<'_> for Reader<T> {
+        type Value = T;
 
-impl<T: Copy> Limit<T> {
-    /// The limit, if there is one.
-    pub fn get(self) -> Option<T> {
-        match self {
-            Limit::Off => None,
-            Limit::At(limit) => Some(limit),
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
         }
     }
-}
-
-impl<T: Display> Display for Limit<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Limit::Off => f.write_str("off"),
-            Limit::At(limit) => limit.fmt(f),
-        }
-    }
-}
-
-impl<'de, T: Deserialize<'de> + Default + PartialEq> Deserialize<'de> for Limit<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Limit<T>, D::Error> {
-        let value: Option<T> = word_or_value(deserializer, "off")?;
-        Ok(value.map_or(Limit::Off, Limit::At))
-    }
-}
-
-/// A value that 0 or "auto" leaves to the proxy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Auto<T> {
-    /// Derived from the surroundings; the option says how.
-    #[default]
-    Auto,
-    /// As written; never zero.
-    Fixed(T),
-}
-
-impl<T: Copy> Auto<T> {
-    /// The written value, if there is one.
-    pub fn fixed(self) -> Option<T> {
-        match self {
-            Auto::Auto => None,
-            Auto::Fixed(value) => Some(value),
-        }
-    }
-}
-
-impl<'de, T: Deserialize<'de> + Default + PartialEq> Deserialize<'de> for Auto<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Auto<T>, D::Error> {
-        let value: Option<T> = word_or_value(deserializer, "auto")?;
-        Ok(value.map_or(Auto::Auto, Auto::Fixed))
-    }
-}
-
-/// A network of peers: "10.0.0.0/8", "fd00::/8", or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Network(IpNet);
-
-impl Network {
-    /// Whether the address belongs to it; an IPv4 address written as IPv6 counts as IPv4.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.contains(&address.to_canonical())
-    }
-
-    /// The network as its crate has it.
-    pub fn get(self) -> IpNet {
-        self.0
-    }
-}
-
-impl FromStr for Network {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<Network, UnitError> {
-        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        match network {
-            Ok(network) if network.addr() != network.network() => Err(UnitError::new(format!(
-                "`{text}` has bits beyond its prefix; the network is `{}`",
-                network.trunc()
-            ))),
-            Ok(network) => Ok(Network(network)),
-            Err(_) => Err(UnitError::new(format!(
-                "`{text}` is not a network; write \"10.0.0.0/8\", \"fd00::/8\" or one address"
-            ))),
-        }
-    }
-}
-
-impl Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Network, D::Error> {
-        tagged::text(deserializer, "a network such as \"10.0.0.0/8\"")
-    }
-}
-
-/// The name of a header field, a token of RFC 9110 §5.6.2, in the letter case that was written.
-#[derive(Clone, Debug)]
-pub struct FieldName(String);
-
-impl FieldName {
-    /// The name as written.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for FieldName {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<FieldName, UnitError> {
-        match http::HeaderName::from_bytes(text.as_bytes()) {
-            Ok(_) => Ok(FieldName(text.to_owned())),
-            Err(_) => Err(UnitError::new(format!(
-                "`{text}` is not a header name; it has letters, digits and signs such as `-` only"
-            ))),
-        }
-    }
-}
-
-impl PartialEq for FieldName {
-    fn eq(&self, other: &FieldName) -> bool {
-        self.0.eq_ignore_ascii_case(&other.0)
-    }
-}
-
-impl Eq for FieldName {}
-
-impl Ord for FieldName {
-    fn cmp(&self, other: &FieldName) -> std::cmp::Ordering {
-        let lower = |name: &FieldName| name.0.to_ascii_lowercase();
-        lower(self).cmp(&lower(other))
-    }
-}
-
-impl PartialOrd for FieldName {
-    fn partial_cmp(&self, other: &FieldName) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Display for FieldName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl<'de> Deserialize<'de> for FieldName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FieldName, D::Error> {
-        tagged::text(deserializer, "a header name")
-    }
-}
-
-/// The value of a header field: visible characters, spaces and tabs inside (RFC 9110 §5.5).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FieldValue(String);
-
-impl FieldValue {
-    /// The value.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for FieldValue {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<FieldValue, UnitError> {
-        if text.trim_matches([' ', '\t']) != text {
-            return Err(UnitError::new("a header value has no space at its ends"));
-        }
-        match http::HeaderValue::from_str(text) {
-            Ok(_) => Ok(FieldValue(text.to_owned())),
-            Err(_) => Err(UnitError::new(
-                "a header value has visible ASCII characters and spaces only, no line break",
-            )),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for FieldValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FieldValue, D::Error> {
-        tagged::text(deserializer, "a string, the value of a header")
-    }
+    deserializer.deserialize_any(Reader(expected, PhantomData))
 }
 
 /// Reads a whole number through `from_number` and a string through `FromStr`.
@@ -559,37 +256,42 @@ where
     deserializer.deserialize_any(Reader(expected, from_number))
 }
 
-/// Reads a value that `word` or zero stands in for; `None` for those two.
-fn word_or_value<'de, D, T>(deserializer: D, word: &'static str) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de> + Default + PartialEq,
-{
-    struct Reader<T>(&'static str, PhantomData<T>);
-    impl<'de, T: Deserialize<'de> + Default + PartialEq> Visitor<'de> for Reader<T> {
-        type Value = Option<T>;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "a value, 0 or \"{}\"", self.0)
-        }
-
-        fn visit_i64<E: Error>(self, number: i64) -> Result<Option<T>, E> {
-            T::deserialize(number.into_deserializer()).map(written)
-        }
-
-        fn visit_u64<E: Error>(self, number: u64) -> Result<Option<T>, E> {
-            T::deserialize(number.into_deserializer()).map(written)
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Option<T>, E> {
-            if text == self.0 {
-                return Ok(None);
-            }
-            T::deserialize(text.into_deserializer()).map(written)
+    #[test]
+    fn a_size_is_in_powers_of_1024_or_1000() {
+        let size = |text: &str| text.parse::<Bytes>().ok().map(Bytes::get);
+        assert_eq!(size("64KiB"), Some(65_536));
+        assert_eq!(size("10MB"), Some(10_000_000));
+        assert_eq!(size("7"), Some(7));
+        for wrong in ["", "KiB", "64K", "64kib", "1.5MiB", "-1", "99999999999GiB"] {
+            assert_eq!(size(wrong), None, "{wrong:?} is refused");
         }
     }
-    fn written<T: Default + PartialEq>(value: T) -> Option<T> {
-        (value != T::default()).then_some(value)
+
+    #[test]
+    fn a_ratio_is_between_nothing_and_everything() {
+        let ratio = |text: &str| text.parse::<Ratio>().ok().map(Ratio::as_f64);
+        assert_eq!(ratio("20%"), Some(0.2));
+        assert_eq!(ratio("0.5%"), Some(0.005));
+        assert_eq!(ratio("12.34%"), Some(0.1234));
+        for wrong in ["20", "%", "101%", "-1%", ".5%", "5.%", "0.123%", "70000%"] {
+            assert_eq!(ratio(wrong), None, "{wrong:?} is refused");
+        }
+        assert_eq!(Ratio::percent(50).of(3), 1, "a share is rounded down");
     }
-    deserializer.deserialize_any(Reader(word, PhantomData))
+
+    #[test]
+    fn what_is_printed_reads_back_as_the_same() {
+        for bytes in [0, 1, 1_023, 1_024, 65_536, 3 << 20, 5 << 30, (1 << 30) + 1] {
+            let value = Bytes::new(bytes);
+            assert_eq!(value.to_string().parse(), Ok(value));
+        }
+        for hundredths in [0, 1, 10, 50, 1_234, 10_000] {
+            let value = Ratio(hundredths);
+            assert_eq!(value.to_string().parse(), Ok(value));
+        }
+    }
 }

@@ -121,18 +121,23 @@ fn names(config: &Config, findings: &mut Findings<'_>) {
         let text = name.get_ref();
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if text.is_empty() || text.len() > 64 || !text.chars().all(is_plain) {
-            findings.add(name.span(), format!("`{text}` is not a name; it has letters, digits, `-`, `_` and `.`, at most 64"));
+            findings.add(
+                name.span(),
+                format!("`{text}` is not a name; it has letters, digits, `-`, `_` and `.`, at most 64"),
+            );
         }
     }
-    let mut seen: BTreeMap<&str, Range<usize>> = BTreeMap::new();
-    for name in config.routes.iter().filter_map(|route| route.get_ref().name.as_ref()) {
-        match seen.get(name.get_ref().as_str()) {
+    let mut seen: BTreeMap<String, Range<usize>> = BTreeMap::new();
+    for (index, route) in config.routes.iter().enumerate() {
+        let span = route.get_ref().name.as_ref().map_or(route.span(), Spanned::span);
+        let name = config.route_name(index);
+        match seen.get(&name) {
             Some(first) => {
                 let place = findings.place(first.clone());
-                findings.add(name.span(), format!("the route at {place} is called `{}` already", name.get_ref()));
+                findings.add(span, format!("the route at {place} is called `{name}` already"));
             }
             None => {
-                seen.insert(name.get_ref(), name.span());
+                seen.insert(name, span);
             }
         }
     }

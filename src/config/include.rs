@@ -42,7 +42,9 @@ fn patterns(text: &str) -> Vec<Spanned<String>> {
     let Some(DeValue::Array(items)) = tree.get_ref().get("include").map(Spanned::get_ref) else {
         return Vec::new();
     };
-    let strings = items.iter().map(|item| item.get_ref().as_str().map(|text| Spanned::new(item.span(), text.to_owned())));
+    let strings = items
+        .iter()
+        .map(|item| item.get_ref().as_str().map(|text| Spanned::new(item.span(), text.to_owned())));
     strings.flatten().collect()
 }
 

@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use crate::http::path::EncodedSlashes;
 use crate::tagged;
-use crate::units::{Bytes, Duration, Limit, Timeout, UnitError};
+use crate::units::{self, Bytes, Duration, Limit, Timeout, UnitError};
 
 /// One listener; it may have several addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -51,7 +51,7 @@ impl Default for Listener {
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Bind {
-    /// "127.0.0.1:8080" or "[::]:8080".
+    /// `127.0.0.1:8080` or `[::]:8080`.
     Tcp(SocketAddr),
     /// "unix:/run/tidegate/web.sock".
     Unix(PathBuf),
@@ -109,7 +109,7 @@ impl fmt::Display for Bind {
 
 impl<'de> Deserialize<'de> for Bind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bind, D::Error> {
-        tagged::text(deserializer, "an address such as \"127.0.0.1:8080\"")
+        units::text(deserializer, "an address such as \"127.0.0.1:8080\"")
     }
 }
 

@@ -21,13 +21,22 @@ use super::{Config, include};
 /// # Errors
 /// All errors of all files; a configuration with an error is never returned.
 pub fn load(path: &Path) -> Result<Config, Report> {
-    match std::fs::read_to_string(path) {
+    let bytes = std::fs::read(path).map_err(|error| {
+        let message = format!("the file can not be read: {error}");
+        Report::from(ConfigError::new(path, None, 0, message))
+    })?;
+    match String::from_utf8(bytes) {
         Ok(text) => parse(&text, path, &|name| std::env::var(name).ok()),
-        Err(error) => {
-            let message = format!("the file can not be read: {error}");
-            Err(Report::from(ConfigError::new(path, None, 0, message)))
-        }
+        Err(error) => Err(Report::from(not_text(path, &error))),
     }
+}
+
+/// TOML is UTF-8; an editor with another encoding is the usual cause.
+fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> ConfigError {
+    let at = error.utf8_error().valid_up_to();
+    let mut sources = Sources::default();
+    sources.push(path.to_owned(), String::from_utf8_lossy(error.as_bytes()).into_owned());
+    sources.error(at..at + 1, "the file is not UTF-8 text from here on; save it in that encoding")
 }
 
 /// Reads a configuration from its text; relative paths and includes start from the directory of
@@ -52,7 +61,11 @@ pub fn parse(text: &str, file: &Path, env: &Environment<'_>) -> Result<Config, R
     let tree = merge(trees, &sources, &mut wrong);
     let config = read::read(&tree, &mut wrong, &mut holes);
     if let Some(config) = &config {
-        check::check(config, &check::Context { tree: &tree, names: &names, holes: &holes, sources: &sources }, &mut wrong);
+        check::check(
+            config,
+            &check::Context { tree: &tree, names: &names, holes: &holes, sources: &sources },
+            &mut wrong,
+        );
     }
     match config {
         Some(config) if wrong.is_empty() => Ok(Config { sources: Arc::new(sources), ..config }),
@@ -85,7 +98,8 @@ fn syntax_errors(errors: &[toml::de::Error], text: &str, base: usize) -> Vec<Wro
         let span = error.span().unwrap_or(0..0);
         let line = text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count();
         if lines.insert(line) {
-            wrong.push((span.start + base..span.end + base, message::syntax(error.message(), text.get(span))));
+            wrong
+                .push((span.start + base..span.end + base, message::syntax(error.message(), text.get(span))));
         }
     }
     wrong
@@ -170,7 +184,8 @@ fn merge_names<'s>(
         match into.get_key_value(key.get_ref().as_ref()) {
             Some((first, _)) => {
                 let place = sources.place(first.span());
-                wrong.push((key.span(), format!("{table} `{}` is already defined at {place}", key.get_ref())));
+                wrong
+                    .push((key.span(), format!("{table} `{}` is already defined at {place}", key.get_ref())));
             }
             None => {
                 into.insert(key, value);

@@ -5,8 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::tagged;
-use crate::units::UnitError;
+use crate::units::{self, UnitError};
 
 /// The two logs: its own, and one line per request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -62,7 +61,7 @@ impl FromStr for Level {
 
 impl<'de> Deserialize<'de> for Level {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Level, D::Error> {
-        tagged::text(deserializer, "a level such as \"info\"")
+        units::text(deserializer, "a level such as \"info\"")
     }
 }
 
@@ -106,7 +105,7 @@ impl FromStr for Access {
 
 impl<'de> Deserialize<'de> for Access {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Access, D::Error> {
-        tagged::text(deserializer, "\"off\", \"stdout\" or the path of a file")
+        units::text(deserializer, "\"off\", \"stdout\" or the path of a file")
     }
 }
 

@@ -104,12 +104,44 @@ fn known(raw: &str, path: &[&str]) -> String {
     }
     let mismatch = raw.strip_prefix("invalid type: ").or_else(|| raw.strip_prefix("invalid value: "));
     match mismatch.and_then(|rest| rest.rsplit_once(", expected ")) {
-        Some((found, expected)) => format!("`{key}` is {}, not {}", expected_words(expected), found_words(found)),
+        Some((found, expected)) => {
+            let (right, wrong) = (expected_words(expected), found_words(found));
+            format!("`{key}` is {right}, not {wrong}{}", example(key, &right, found))
+        }
         None if raw.starts_with("wanted exactly 1 element") => {
             format!("`{key}` has exactly one of its choices")
         }
-        None if raw.starts_with("wanted string or table") => format!("`{key}` is one of its choices, in quotes"),
+        None if raw.starts_with("wanted string or table") => {
+            format!("`{key}` is one of its choices, in quotes")
+        }
         None => raw.to_owned(),
+    }
+}
+
+/// Tables that are easily taken for plain values, as they are written.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("tls", "tls = { self_signed = [\"localhost\"] }"),
+    ("health", "health = { path = \"/healthz\" }"),
+    ("redirect", "redirect = { to = \"https://{host}{path}{query}\" }"),
+    ("respond", "respond = { status = 404 }"),
+    ("split", "split = { stable = 95, canary = 5 }"),
+    ("timeouts", "timeouts = { response = \"5s\" }"),
+    ("retry", "retry = { attempts = 1 }"),
+    ("headers", "headers = { x-env = \"canary\" }"),
+    ("certificates", "{ cert = \"site.pem\", key = \"site.key\" }"),
+];
+
+/// How a list or a table would be written, as the end of a sentence.
+fn example(key: &str, right: &str, found: &str) -> String {
+    let text = found.strip_prefix("string ");
+    match (right, text) {
+        ("a list", Some(text)) => format!("; write `[{text}]`"),
+        ("a list", None) => "; put it in brackets, `[ … ]`".to_owned(),
+        _ if right.starts_with("a table") => {
+            let example = EXAMPLES.iter().find(|(of, _)| *of == key);
+            example.map(|(_, example)| format!("; write `{example}`")).unwrap_or_default()
+        }
+        _ => String::new(),
     }
 }
 
@@ -117,12 +149,18 @@ fn known(raw: &str, path: &[&str]) -> String {
 fn wrong_shape(raw: &str, path: &[&str]) -> Option<&'static str> {
     let is_type = raw.starts_with("invalid type");
     match path {
-        ["route", ..] if is_type && path.len() <= 2 && raw.contains("map, expected a sequence") => {
+        ["route", ..] if is_type && path.len() <= 2 && raw.ends_with("expected a sequence") => {
             Some("routes are a list: write `[[route]]` with two brackets and `name = \"…\"` inside")
         }
-        ["listener"] if is_type => Some("a listener has a name: write `[listener.NAME]` with one pair of brackets"),
-        ["upstream"] if is_type => Some("an upstream has a name: write `[upstream.NAME]` with one pair of brackets"),
-        ["middleware"] if is_type => Some("a middleware has a name and a kind: write `[middleware.NAME.headers]`"),
+        ["listener"] if is_type => {
+            Some("a listener has a name: write `[listener.NAME]` with one pair of brackets")
+        }
+        ["upstream"] if is_type => {
+            Some("an upstream has a name: write `[upstream.NAME]` with one pair of brackets")
+        }
+        ["middleware"] if is_type => {
+            Some("a middleware has a name and a kind: write `[middleware.NAME.headers]`")
+        }
         ["listener", "bind" | "tls" | "protocols" | "limits"] if is_type => {
             Some("a listener has a name: write `[listener.NAME]`, then its keys")
         }
@@ -144,10 +182,22 @@ pub(super) fn shape(table: &str) -> String {
     }
 }
 
+/// What TOML says of a value without quotes.
+const BARE_WORDS: [&str; 5] = [
+    "string values must be quoted",
+    "invalid boolean",
+    "invalid float",
+    "invalid integer",
+    "invalid datetime",
+];
+
 /// Explains an error of TOML itself; `text` is what it points at.
 pub(super) fn syntax(raw: &str, text: Option<&str>) -> String {
     match (raw.trim_end(), text) {
         ("duplicate key", Some(key)) => format!("`{key}` is already defined in this table"),
+        (raw, _) if BARE_WORDS.iter().any(|start| raw.starts_with(start)) => {
+            "this value is not TOML; text stands in quotes, and so do times, sizes and addresses".to_owned()
+        }
         (raw, _) => format!("this is not TOML: {raw}"),
     }
 }
@@ -220,7 +270,9 @@ pub(super) fn suggest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>)
     let word = plain(word);
     let limit = (word.chars().count() / 3).clamp(1, 3);
     let near = candidates.map(|candidate| (strsim::damerau_levenshtein(&word, &plain(candidate)), candidate));
-    near.filter(|(distance, _)| *distance <= limit).min_by_key(|(distance, _)| *distance).map(|(_, near)| near)
+    near.filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, near)| near)
 }
 
 /// What serde calls a type, for people.

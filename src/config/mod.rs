@@ -69,5 +69,13 @@ pub struct Config {
     pub sources: Arc<Sources>,
 }
 
+impl Config {
+    /// The name of the route at this place of the list: its own, or `route-N` counted from 1.
+    pub fn route_name(&self, index: usize) -> String {
+        let own = self.routes.get(index).and_then(|route| route.get_ref().name.as_ref());
+        own.map_or_else(|| format!("route-{}", index + 1), |name| name.get_ref().clone())
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -128,9 +128,11 @@ impl Excerpt {
 
         let skipped = before.saturating_sub(Excerpt::SHOWN * 2 / 3);
         let visible = |c: char| if c == '\t' { ' ' } else { c };
-        let shown = text[line_start..line_end].trim_end_matches('\r').chars().skip(skipped).take(Excerpt::SHOWN);
-        let shown: String =
-            shown.map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { visible(c) }).collect();
+        let shown =
+            text[line_start..line_end].trim_end_matches('\r').chars().skip(skipped).take(Excerpt::SHOWN);
+        let shown: String = shown
+            .map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { visible(c) })
+            .collect();
         let indent = before - skipped;
         let room = shown.chars().count().saturating_sub(indent).max(1);
         Excerpt { line, column: before + 1, text: shown, indent, width: width.min(room) }
@@ -152,8 +154,7 @@ struct Style {
 }
 
 const PLAIN: Style = Style { place: "", gutter: "", caret: "", end: "" };
-const COLORED: Style =
-    Style { place: "\x1b[1m", gutter: "\x1b[34m", caret: "\x1b[1;31m", end: "\x1b[0m" };
+const COLORED: Style = Style { place: "\x1b[1m", gutter: "\x1b[34m", caret: "\x1b[1;31m", end: "\x1b[0m" };
 
 struct Styled<'a> {
     report: &'a Report,

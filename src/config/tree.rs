@@ -7,7 +7,10 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 /// Moves every span of a table by `base` bytes.
 pub(super) fn shift(table: DeTable<'_>, base: usize) -> DeTable<'_> {
-    table.into_iter().map(|(key, value)| (shift_one(key, base, |key, _| key), shift_one(value, base, shift_value))).collect()
+    table
+        .into_iter()
+        .map(|(key, value)| (shift_one(key, base, |key, _| key), shift_one(value, base, shift_value)))
+        .collect()
 }
 
 fn shift_one<T>(spanned: Spanned<T>, base: usize, inner: fn(T, usize) -> T) -> Spanned<T> {
@@ -88,7 +91,11 @@ fn walk_value<'a>(
                 }
             }
         }
-        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => {}
     }
     Keep::Yes
 }
@@ -154,7 +161,11 @@ impl Search<'_> {
                     self.steps.pop();
                 }
             }
-            DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => {}
         }
     }
 

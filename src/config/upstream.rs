@@ -14,7 +14,7 @@ use toml::Spanned;
 use crate::balance;
 use crate::health::settings::{Check, Outlier};
 use crate::tagged::{self, Switch};
-use crate::units::{Limit, Ratio, Timeout, UnitError, Weight};
+use crate::units::{self, Limit, Ratio, Timeout, UnitError, Weight};
 
 /// One upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for Endpoint {
 /// Where an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
-    /// "10.0.0.1:8080" or "[fd00::1]:8080".
+    /// `10.0.0.1:8080` or `[fd00::1]:8080`.
     Ip(SocketAddr),
     /// "users.internal:8080": resolved, and resolved again later.
     Name(String, u16),
@@ -137,7 +137,9 @@ impl FromStr for Address {
             return Err(UnitError::new(format!("`{text}` has no port; write \"{text}:8080\"")));
         };
         if host.contains(':') && !host.starts_with('[') {
-            return Err(UnitError::new("an IPv6 address stands in brackets, its port behind them: \"[fd00::1]:8080\""));
+            return Err(UnitError::new(
+                "an IPv6 address stands in brackets, its port behind them: \"[fd00::1]:8080\"",
+            ));
         }
         let port = port.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
         let is_label = |label: &str| {
@@ -167,7 +169,7 @@ impl fmt::Display for Address {
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Address, D::Error> {
-        tagged::text(deserializer, "an address such as \"10.0.0.1:8080\"")
+        units::text(deserializer, "an address such as \"10.0.0.1:8080\"")
     }
 }
 

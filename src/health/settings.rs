@@ -6,8 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::tagged;
-use crate::units::{Auto, Duration, Limit, Ratio, Timeout, UnitError};
+use crate::units::{self, Auto, Duration, Limit, Ratio, Timeout, UnitError};
 
 /// Active checks of every endpoint, `[upstream.NAME.health]`; without the table there are none.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -105,7 +104,7 @@ impl fmt::Display for StatusRange {
 
 impl<'de> Deserialize<'de> for StatusRange {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<StatusRange, D::Error> {
-        tagged::text(deserializer, "statuses as a string, such as \"200-399\"")
+        units::text(deserializer, "statuses as a string, such as \"200-399\"")
     }
 }
 

@@ -6,11 +6,15 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use crate::tagged::{self, Switch};
-use crate::units::{Bytes, Duration, FieldName, FieldValue, Limit, Network, Timeout, UnitError, Weight};
+use crate::units::{
+    self, Bytes, Duration, FieldName, FieldValue, Limit, Network, Timeout, UnitError, Weight,
+};
 
 mod pattern;
+mod template;
 
-pub use pattern::{Condition, HostPattern, MethodName, Part, PathPattern, Pattern, Segment, Template};
+pub use pattern::{Condition, HostPattern, MethodName, PathPattern, Pattern, Segment};
+pub use template::{Part, Template};
 
 /// One `[[route]]`: conditions, exactly one action, and how the exchange is handled.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -188,7 +192,7 @@ impl std::str::FromStr for Prefix {
 
 impl<'de> Deserialize<'de> for Prefix {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Prefix, D::Error> {
-        tagged::text(deserializer, "a path such as \"/users\"")
+        units::text(deserializer, "a path such as \"/users\"")
     }
 }
 
@@ -223,7 +227,7 @@ impl std::str::FromStr for HostHeader {
 
 impl<'de> Deserialize<'de> for HostHeader {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HostHeader, D::Error> {
-        tagged::text(deserializer, "\"preserve\", \"endpoint\" or a host")
+        units::text(deserializer, "\"preserve\", \"endpoint\" or a host")
     }
 }
 
@@ -339,7 +343,7 @@ impl std::str::FromStr for RetryOn {
 
 impl<'de> Deserialize<'de> for RetryOn {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<RetryOn, D::Error> {
-        tagged::text(deserializer, "a string such as \"connect\" or \"503\"")
+        units::text(deserializer, "a string such as \"connect\" or \"503\"")
     }
 }
 

@@ -35,7 +35,10 @@ fn one(name: &Spanned<String>, listener: &Listener, findings: &mut Findings<'_>)
         tls_of(name, tls, findings);
         if listener.redirect_https {
             let span = place(findings, "redirect_https").unwrap_or(name.span());
-            findings.add(span, "`redirect_https` is for clear text; this listener has TLS, so it would redirect to itself");
+            findings.add(
+                span,
+                "`redirect_https` is for clear text; this listener has TLS, so it would redirect to itself",
+            );
         }
     }
     limits(name, &listener.limits, findings);
@@ -53,13 +56,17 @@ fn tls_of(name: &Spanned<String>, tls: &Spanned<Tls>, findings: &mut Findings<'_
     for certificate in &settings.certificates {
         let files = certificate.get_ref();
         if files.cert.as_os_str().is_empty() || files.key.as_os_str().is_empty() {
-            findings.add(certificate.span(), "a certificate has two files, `cert` and `key`; one of them is empty");
+            findings.add(
+                certificate.span(),
+                "a certificate has two files, `cert` and `key`; one of them is empty",
+            );
         }
     }
     for host in &settings.self_signed {
         let text = host.get_ref();
         let is_label = |label: &str| {
-            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            !label.is_empty()
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         };
         let name = text.strip_prefix("*.").unwrap_or(text);
         if text.parse::<IpAddr>().is_err() && !name.split('.').all(is_label) {

@@ -30,7 +30,8 @@ fn changes(name: &Spanned<String>, side: &str, changes: &HeaderChanges, findings
             let Some(reason) = reserved(field, side) else { continue };
             let keys = ["middleware", name.get_ref(), "headers", side, list];
             let field_key = [keys[0], keys[1], keys[2], keys[3], keys[4], field.as_str()];
-            let span = findings.written_key(&field_key).or_else(|| findings.written(&keys)).unwrap_or(name.span());
+            let span =
+                findings.written_key(&field_key).or_else(|| findings.written(&keys)).unwrap_or(name.span());
             findings.add(span, format!("`{field}` can not be changed here: {reason}"));
         }
     }

@@ -15,10 +15,17 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
         action(route, findings);
         conditions(route.get_ref(), findings);
         templates(route.get_ref(), findings);
-        let twin = config.routes.iter().take(index).find(|earlier| is_same_match(earlier.get_ref(), route.get_ref()));
+        let twin = config
+            .routes
+            .iter()
+            .take(index)
+            .find(|earlier| is_same_match(earlier.get_ref(), route.get_ref()));
         if let Some(twin) = twin.filter(|_| !findings.is_incomplete(route.span().start, "path")) {
             let place = findings.place(twin.span());
-            findings.add(route.span(), format!("this route never matches: the one at {place} has the same conditions"));
+            findings.add(
+                route.span(),
+                format!("this route never matches: the one at {place} has the same conditions"),
+            );
         }
     }
 }
@@ -50,18 +57,26 @@ fn action(route: &Spanned<Settings>, findings: &mut Findings<'_>) {
         .all(|key| !findings.is_incomplete(route.span().start, key));
     match spans.as_slice() {
         [] if is_complete => {
-            findings.add(route.span(), "this route does nothing; it has exactly one of `to`, `split`, `redirect` or `respond`");
+            findings.add(
+                route.span(),
+                "this route does nothing; it has exactly one of `to`, `split`, `redirect` or `respond`",
+            );
         }
         [] | [_] => {}
         [(first, _), further @ ..] => {
             for (key, span) in further {
-                findings.add(span.clone(), format!("a route does one thing: `{key}` stands beside `{first}`; remove one of them"));
+                findings.add(
+                    span.clone(),
+                    format!("a route does one thing: `{key}` stands beside `{first}`; remove one of them"),
+                );
             }
         }
     }
     if let Some(split) = &settings.split {
         let weights = split.get_ref();
-        if weights.values().all(|weight| *weight == Weight(0)) && !findings.is_incomplete(route.span().start, "split") {
+        if weights.values().all(|weight| *weight == Weight(0))
+            && !findings.is_incomplete(route.span().start, "split")
+        {
             findings.add(split.span(), "a split has at least one upstream with a weight over 0");
         }
     }
@@ -91,14 +106,21 @@ fn conditions(route: &Settings, findings: &mut Findings<'_>) {
     for path in &route.path {
         for name in path.get_ref().captures() {
             if Template::VARIABLES.contains(&name) {
-                findings.add(path.span(), format!("`{{{name}}}` means something else in templates; give the capture another name"));
+                findings.add(
+                    path.span(),
+                    format!("`{{{name}}}` means something else in templates; give the capture another name"),
+                );
             }
         }
     }
     if let Some(prefix) = &route.strip_prefix {
-        let is_live = route.path.is_empty() || route.path.iter().any(|path| may_begin_with(path.get_ref(), prefix.get_ref()));
+        let is_live = route.path.is_empty()
+            || route.path.iter().any(|path| may_begin_with(path.get_ref(), prefix.get_ref()));
         if !is_live {
-            let message = format!("no path of this route begins with `{}`, so nothing is ever cut off", prefix.get_ref().as_str());
+            let message = format!(
+                "no path of this route begins with `{}`, so nothing is ever cut off",
+                prefix.get_ref().as_str()
+            );
             findings.add(prefix.span(), message);
         }
     }
@@ -107,10 +129,13 @@ fn conditions(route: &Settings, findings: &mut Findings<'_>) {
 /// Whether some path that fits the pattern begins with the prefix, by whole elements.
 fn may_begin_with(path: &PathPattern, prefix: &Prefix) -> bool {
     let prefix = prefix.as_str();
-    let begins = |path: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let begins =
+        |path: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     match path {
         PathPattern::Exact(path) => begins(path),
-        PathPattern::Prefix(path) => begins(path) || prefix.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/')),
+        PathPattern::Prefix(path) => {
+            begins(path) || prefix.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        }
         PathPattern::Template(segments) => {
             let elements = prefix.split('/').skip(1).zip(segments);
             elements.into_iter().all(|(element, segment)| match segment {
@@ -153,16 +178,26 @@ fn variables(route: &Settings, template: &Spanned<Template>, findings: &mut Find
     let mut common: Option<BTreeSet<&str>> = None;
     for path in &route.path {
         let captures: BTreeSet<&str> = path.get_ref().captures().into_iter().collect();
-        common = Some(common.map_or(captures.clone(), |common| common.intersection(&captures).copied().collect()));
+        common =
+            Some(common.map_or(captures.clone(), |common| common.intersection(&captures).copied().collect()));
     }
     let common = common.unwrap_or_default();
     for name in template.get_ref().variables() {
         if Template::VARIABLES.contains(&name) || common.contains(name) {
             continue;
         }
-        let known: Vec<String> =
-            Template::VARIABLES.into_iter().chain(common.iter().copied()).map(|name| format!("{{{name}}}")).collect();
-        findings.add(template.span(), format!("no value for `{{{name}}}`; every path of the route must capture it, or use one of {}", known.join(" ")));
+        let known: Vec<String> = Template::VARIABLES
+            .into_iter()
+            .chain(common.iter().copied())
+            .map(|name| format!("{{{name}}}"))
+            .collect();
+        findings.add(
+            template.span(),
+            format!(
+                "no value for `{{{name}}}`; every path of the route must capture it, or use one of {}",
+                known.join(" ")
+            ),
+        );
     }
 }
 

@@ -3,8 +3,8 @@
 use toml::Spanned;
 
 use super::Findings;
-use crate::config::upstream::{Address, Upstream};
 use crate::config::Config;
+use crate::config::upstream::{Address, Upstream};
 use crate::health::settings::{Check, CheckKind};
 use crate::tagged::Switch;
 use crate::units::{Auto, Weight};
@@ -23,16 +23,25 @@ fn endpoints(name: &Spanned<String>, upstream: &Upstream, findings: &mut Finding
     let is_complete = !findings.is_incomplete(name.span().start, "endpoints");
     let span = findings.written(&["upstream", name.get_ref(), "endpoints"]).unwrap_or(name.span());
     if list.is_empty() && is_complete {
-        findings.add(span.clone(), format!("upstream `{name}` has no endpoint; write `endpoints = [\"10.0.0.1:8080\"]`"));
+        findings.add(
+            span.clone(),
+            format!("upstream `{name}` has no endpoint; write `endpoints = [\"10.0.0.1:8080\"]`"),
+        );
     }
     let is_silent = list.iter().all(|endpoint| endpoint.get_ref().weight == Weight(0));
     if !list.is_empty() && is_silent && is_complete {
-        findings.add(span, format!("every endpoint of upstream `{name}` has weight 0; one at least takes traffic"));
+        findings.add(
+            span,
+            format!("every endpoint of upstream `{name}` has weight 0; one at least takes traffic"),
+        );
     }
     for (index, endpoint) in list.iter().enumerate() {
         let address = &endpoint.get_ref().address;
         if list.iter().take(index).any(|earlier| earlier.get_ref().address == *address) {
-            findings.add(endpoint.span(), format!("endpoint `{address}` stands twice in the list; give it a `weight` instead"));
+            findings.add(
+                endpoint.span(),
+                format!("endpoint `{address}` stands twice in the list; give it a `weight` instead"),
+            );
         }
     }
 }
@@ -61,7 +70,8 @@ fn http_check(name: &Spanned<String>, check: &Check, findings: &mut Findings<'_>
     let place = |findings: &Findings<'_>, key| {
         findings.written(&["upstream", name.get_ref(), "health", key]).unwrap_or(name.span())
     };
-    if !check.path.starts_with('/') || check.path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
+    if !check.path.starts_with('/') || check.path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#')
+    {
         let span = place(findings, "path");
         findings.add(span, format!("`{}` is not a path; write \"/healthz\"", check.path));
     }

@@ -115,7 +115,8 @@ fn without(keys: Vec<String>, tables: &[&str]) -> Vec<String> {
 
 /// The lines of the reference from a header to the next one.
 fn section(header: &str) -> &'static str {
-    let start = REFERENCE.find(&format!("\n{header}")).map(|at| at + 1).expect("the table is in the reference");
+    let start =
+        REFERENCE.find(&format!("\n{header}")).map(|at| at + 1).expect("the table is in the reference");
     let body = &REFERENCE[start + header.len()..];
     body.find("\n[").map_or(body, |end| &body[..end])
 }

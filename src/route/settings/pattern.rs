@@ -1,12 +1,11 @@
-//! The small languages inside a route: path, host and value patterns, methods, templates.
+//! The small languages of a route's conditions: path, host and value patterns, methods.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::tagged;
-use crate::units::UnitError;
+use crate::units::{self, UnitError};
 
 /// A regular expression (syntax of the `regex` crate, linear time), equal by its text.
 #[derive(Clone, Debug)]
@@ -188,7 +187,7 @@ impl fmt::Display for PathPattern {
 
 impl<'de> Deserialize<'de> for PathPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PathPattern, D::Error> {
-        tagged::text(deserializer, "a path such as \"/users/*\"")
+        units::text(deserializer, "a path such as \"/users/*\"")
     }
 }
 
@@ -252,7 +251,7 @@ impl fmt::Display for HostPattern {
 
 impl<'de> Deserialize<'de> for HostPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<HostPattern, D::Error> {
-        tagged::text(deserializer, "a host such as \"api.example.com\"")
+        units::text(deserializer, "a host such as \"api.example.com\"")
     }
 }
 
@@ -291,7 +290,7 @@ impl fmt::Display for Condition {
 
 impl<'de> Deserialize<'de> for Condition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Condition, D::Error> {
-        tagged::text(deserializer, "a value, \"*\" or \"~regex\"")
+        units::text(deserializer, "a value, \"*\" or \"~regex\"")
     }
 }
 
@@ -329,93 +328,80 @@ impl FromStr for MethodName {
 
 impl<'de> Deserialize<'de> for MethodName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<MethodName, D::Error> {
-        tagged::text(deserializer, "a method such as \"GET\"")
+        units::text(deserializer, "a method such as \"GET\"")
     }
 }
 
-/// A text with variables: "https://{host}{path}{query}".
-///
-/// `{host}` is the host without its port, `{path}` the canonical path, `{query}` the query with its
-/// `?` or nothing, `{scheme}` http or https; every capture of the route's path has its own name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    /// What follows each other.
-    pub parts: Vec<Part>,
-}
-
-/// A piece of a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Itself.
-    Text(String),
-    /// The value of this variable.
-    Variable(String),
-}
-
-impl Template {
-    /// Variables that every request has.
-    pub const VARIABLES: [&str; 4] = ["host", "path", "query", "scheme"];
-
-    /// The names of its variables.
-    pub fn variables(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().filter_map(|part| match part {
-            Part::Variable(name) => Some(name.as_str()),
-            Part::Text(_) => None,
-        })
-    }
-}
-
-impl FromStr for Template {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<Template, UnitError> {
-        if let Some(sign) = text.chars().find(|c| c.is_control() || *c == ' ' || !c.is_ascii()) {
-            return Err(UnitError::new(format!("{sign:?} can not stand in a URL; write it percent-encoded")));
-        }
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while !rest.is_empty() {
-            let plain = rest.find(['{', '}']).unwrap_or(rest.len());
-            let (before, tail) = rest.split_at(plain);
-            if !before.is_empty() {
-                parts.push(Part::Text(before.to_owned()));
-            }
-            let Some(inside) = tail.strip_prefix('{') else {
-                if !tail.is_empty() {
-                    return Err(UnitError::new("`}` without its `{`; as a plain sign it is written %7D"));
-                }
-                break;
-            };
-            let (name, tail) = inside
-                .split_once('}')
-                .ok_or_else(|| UnitError::new("`{` without its `}`; as a plain sign it is written %7B"))?;
-            if !is_name(name) {
-                return Err(UnitError::new(format!("`{{{name}}}` is not a variable, such as `{{path}}`")));
-            }
-            parts.push(Part::Variable(name.to_owned()));
-            rest = tail;
-        }
-        Ok(Template { parts })
-    }
-}
-
-impl fmt::Display for Template {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.parts.iter().try_for_each(|part| match part {
-            Part::Text(text) => f.write_str(text),
-            Part::Variable(name) => write!(f, "{{{name}}}"),
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Template {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Template, D::Error> {
-        tagged::text(deserializer, "a text with variables, such as \"https://{host}{path}\"")
-    }
-}
-
-fn is_name(text: &str) -> bool {
+/// Whether the text can name a capture or a variable.
+pub(super) fn is_name(text: &str) -> bool {
     let is_start = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
     text.as_bytes().first().is_some_and(is_start)
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> Result<PathPattern, String> {
+        text.parse().map_err(|error: UnitError| error.to_string())
+    }
+
+    #[test]
+    fn a_path_is_exact_a_prefix_a_template_or_a_regex() {
+        assert_eq!(path("/a"), Ok(PathPattern::Exact("/a".to_owned())));
+        assert_eq!(path("/a/"), Ok(PathPattern::Exact("/a/".to_owned())));
+        assert_eq!(path("/a/*"), Ok(PathPattern::Prefix("/a".to_owned())));
+        assert_eq!(path("/*"), Ok(PathPattern::Prefix(String::new())));
+        let template = path("/a/{id}/*").expect("a template");
+        assert_eq!(template.captures(), ["id"]);
+        assert!(
+            matches!(template, PathPattern::Template(segments) if segments.last() == Some(&Segment::Rest))
+        );
+        let regex = path("~^/(?<version>v[0-9]+)/").expect("a regular expression");
+        assert_eq!(regex.captures(), ["version"]);
+    }
+
+    #[test]
+    fn a_path_that_can_never_match_is_refused() {
+        for wrong in
+            ["", "a", "*", "/a*", "/*/a", "/a?b", "/a#b", "/a b", "/a\\b", "/a/../b", "/./a", "/é", "/a\0"]
+        {
+            assert!(path(wrong).is_err(), "{wrong:?} is refused");
+        }
+        for wrong in ["/{}", "/{1}", "/x{id}", "/{id", "/id}", "/{id}/{id}", "/{a}/*/b", "~(", "/{a-b}"] {
+            assert!(path(wrong).is_err(), "{wrong:?} is refused");
+        }
+    }
+
+    #[test]
+    fn a_host_has_no_port_scheme_or_inner_star() {
+        let host = |text: &str| text.parse::<HostPattern>().ok().map(|host| host.to_string());
+        assert_eq!(host("API.Example.com").as_deref(), Some("api.example.com"));
+        assert_eq!(host("*.Example.com").as_deref(), Some("*.example.com"));
+        assert_eq!(host("[::0:1]").as_deref(), Some("[::1]"));
+        assert_eq!(host("127.0.0.1").as_deref(), Some("127.0.0.1"));
+        for wrong in [
+            "", "*", "a:80", "http://a", "a/b", "a.*.b", "*a", "a..b", "a.", "*.", "[::1", "*.[::1]", "é.com",
+        ] {
+            assert_eq!(host(wrong), None, "{wrong:?} is refused");
+        }
+    }
+
+    #[test]
+    fn a_condition_is_a_value_any_value_or_a_regex() {
+        assert_eq!("canary".parse(), Ok(Condition::Equals("canary".to_owned())));
+        assert_eq!("*".parse(), Ok(Condition::Present));
+        let regex: Condition = "~Mobile|Tablet".parse().expect("a regular expression");
+        assert!(matches!(regex, Condition::Matches(pattern) if pattern.regex().is_match("a Tablet")));
+        assert!("~(".parse::<Condition>().is_err());
+    }
+
+    #[test]
+    fn a_method_is_written_in_capitals() {
+        assert_eq!("PURGE".parse::<MethodName>().expect("a method").as_str(), "PURGE");
+        let error = "get".parse::<MethodName>().expect_err("methods are case-sensitive");
+        assert!(error.to_string().contains("\"GET\""), "{error}");
+        assert!("A B".parse::<MethodName>().is_err());
+    }
 }
