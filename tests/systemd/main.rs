@@ -37,8 +37,11 @@ fn run(script: &str, arguments: &[&Path]) {
     assert!(output.status.success(), "{script} failed ({}):\n{said}", output.status);
 }
 
-/// Where `scripts/build-fixtures` puts the Go services: beside the profile's directory.
+/// Where the Go services are: what `TIDEGATE_FIXTURES` names, else where `scripts/build-fixtures` puts them.
 fn fixtures() -> PathBuf {
+    if let Some(directory) = std::env::var_os("TIDEGATE_FIXTURES") {
+        return directory.into();
+    }
     let binary = Path::new(env!("CARGO_BIN_EXE_tidegate"));
     let target = binary.ancestors().nth(2).expect("the binary lies in target/PROFILE/");
     target.join("fixtures")
