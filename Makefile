@@ -23,8 +23,12 @@ help: ## list the targets
 demo: release ## build, then show the proxy at work with endpoints of its own
 	$(BINARY) demo
 
+ifeq ($(filter run,$(MAKECMDGOALS))$(CONFIG),run)
+$(error which configuration? make run CONFIG=proxy.toml)
+endif
+
 run: release ## build, then run CONFIG=proxy.toml
-	$(BINARY) run --config $(or $(CONFIG),$(error which configuration? make run CONFIG=proxy.toml))
+	$(BINARY) run --config $(CONFIG)
 
 test: provision fixtures ## all tests, with the real components
 	scripts/go vet ./...
