@@ -1,0 +1,65 @@
+# `make` lists what there is. Needs a Rust toolchain; `make provision` gets the rest.
+
+CARGO ?= cargo
+# nextest when it is installed, else cargo.
+TEST_RUNNER ?= $(if $(shell command -v cargo-nextest),nextest,cargo)
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+BINARY := $(TARGET)/release/tidegate
+
+# Where `make install` puts things.
+DESTDIR ?=
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+export SUITES ?= ../shared/suites
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run test check suites bench release install provision fixtures clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: release ## build, then show the proxy at work with endpoints of its own
+	$(BINARY) demo
+
+ifeq ($(filter run,$(MAKECMDGOALS))$(CONFIG),run)
+$(error which configuration? make run CONFIG=proxy.toml)
+endif
+
+run: release ## build, then run CONFIG=proxy.toml
+	$(BINARY) run --config $(CONFIG)
+
+test: provision fixtures ## all tests, with the real components
+	scripts/go vet ./...
+	scripts/go test ./...
+	scripts/cargo-test $(TEST_RUNNER)
+
+check: ## format, lints, documentation, licences, scripts; no test
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps
+	scripts/check-tree
+
+suites: release ## conformance checkers from outside the project (SUITES=directory), against the release binary
+	scripts/suites
+
+bench: ## the benchmarks
+	$(CARGO) bench
+
+release: ## the binary as it is shipped
+	$(CARGO) build --release
+
+install: release ## binary, units, example configuration into DESTDIR and PREFIX
+	scripts/install $(BINARY)
+
+provision: ## get what the tests need besides Rust (apt, pip); cached
+	scripts/provision
+
+fixtures: ## build the Go services that stand behind the proxy in tests
+	scripts/build-fixtures
+
+clean: ## remove what was built; the cache of provision stays
+	$(CARGO) clean
+
+export DESTDIR PREFIX SYSCONFDIR UNITDIR

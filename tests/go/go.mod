@@ -1,0 +1,3 @@
+module tidegate.example/fixtures
+
+go 1.24
