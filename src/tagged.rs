@@ -3,6 +3,7 @@
 //! These helpers stand in for serde's `tag`, `flatten` and `untagged`, which lose the place of an
 //! error. Everything here keeps the exact span of what is wrong.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::marker::PhantomData;
 use std::str::FromStr;
@@ -244,6 +245,51 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Items<T> {
             }
         }
         deserializer.deserialize_any(Reader(PhantomData))
+    }
+}
+
+/// Reads a table whose keys must differ as values too: `X-Env` and `x-env` are one header.
+pub fn distinct<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord + Display,
+    V: Deserialize<'de>,
+{
+    struct Reader<K, V>(PhantomData<(K, V)>);
+    impl<'de, K, V> Visitor<'de> for Reader<K, V>
+    where
+        K: Deserialize<'de> + Ord + Display,
+        V: Deserialize<'de>,
+    {
+        type Value = BTreeMap<K, V>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut entries = BTreeMap::new();
+            while let Some(key) = map.next_key_seed(Unseen(&entries))? {
+                entries.insert(key, map.next_value()?);
+            }
+            Ok(entries)
+        }
+    }
+    deserializer.deserialize_map(Reader(PhantomData))
+}
+
+/// Reads a key that is not there yet; here the error gets the span of the key.
+struct Unseen<'m, K, V>(&'m BTreeMap<K, V>);
+
+impl<'de, K: Deserialize<'de> + Ord + Display, V> DeserializeSeed<'de> for Unseen<'_, K, V> {
+    type Value = K;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<K, D::Error> {
+        let key = K::deserialize(deserializer)?;
+        match self.0.get_key_value(&key) {
+            Some((first, _)) => Err(D::Error::custom(format_args!("`{key}` is the same as `{first}`, which stands here too"))),
+            None => Ok(key),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! proxy.toml as written: plain structs, one file per table, with the place of every reference.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -15,16 +16,29 @@ pub mod reload;
 pub mod server;
 pub mod upstream;
 
+mod check;
+mod include;
+mod load;
+mod message;
+mod planned;
+mod prepare;
+mod read;
+mod report;
+mod source;
+mod tree;
+
 pub use admin::Admin;
 pub use listener::Listener;
+pub use load::{load, parse};
 pub use log::Log;
+pub use prepare::Environment;
 pub use reload::Reload;
+pub use report::{ConfigError, Report};
 pub use server::Server;
+pub use source::Sources;
 pub use upstream::Upstream;
 
 /// A whole configuration: one file and those that it includes.
-///
-/// Two are equal when they say the same, wherever it stands in the files.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -50,4 +64,10 @@ pub struct Config {
     /// `[upstream.NAME]`.
     #[serde(rename = "upstream")]
     pub upstreams: BTreeMap<Spanned<String>, Upstream>,
+    /// The files that were read and their texts.
+    #[serde(skip)]
+    pub sources: Arc<Sources>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -137,7 +137,7 @@ impl FromStr for Address {
             return Err(UnitError::new(format!("`{text}` has no port; write \"{text}:8080\"")));
         };
         if host.contains(':') && !host.starts_with('[') {
-            return Err(UnitError::new(format!("an IPv6 address stands in brackets: \"[{text}]:8080\"")));
+            return Err(UnitError::new("an IPv6 address stands in brackets, its port behind them: \"[fd00::1]:8080\""));
         }
         let port = port.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
         let is_label = |label: &str| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::tagged;
 use crate::units::{FieldName, FieldValue};
 
 /// The kind of a middleware with its options; a name has exactly one.
@@ -29,8 +30,10 @@ pub struct Headers {
 #[serde(default, deny_unknown_fields)]
 pub struct HeaderChanges {
     /// Fields that have this value afterwards and no other. Default: none.
+    #[serde(deserialize_with = "tagged::distinct")]
     pub set: BTreeMap<FieldName, FieldValue>,
     /// Lines that are added to those which are there. Default: none.
+    #[serde(deserialize_with = "tagged::distinct")]
     pub add: BTreeMap<FieldName, FieldValue>,
     /// Fields that are taken away. Default: none.
     pub remove: Vec<FieldName>,

@@ -29,6 +29,7 @@ pub struct Settings {
     /// Methods. Default: empty = any but CONNECT.
     pub methods: Vec<Spanned<MethodName>>,
     /// Conditions on header fields, all of which must hold. Default: none.
+    #[serde(deserialize_with = "tagged::distinct")]
     pub headers: BTreeMap<FieldName, Condition>,
     /// Conditions on query parameters, all of which must hold. Default: none.
     pub query: BTreeMap<String, Condition>,
@@ -135,6 +136,7 @@ pub struct Respond {
     /// The body, sent as text/plain unless `headers` says otherwise. Default: empty.
     pub body: String,
     /// Header fields. Default: none.
+    #[serde(deserialize_with = "tagged::distinct")]
     pub headers: BTreeMap<FieldName, FieldValue>,
 }
 
@@ -260,7 +262,8 @@ impl Default for Retries {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retry {
-    /// Further tries after the first. Default: 2; 0 = none.
+    /// Further tries after the first, at most [`Retry::MAX_ATTEMPTS`]. Default: 2; 0 = none.
+    #[serde(deserialize_with = "attempts")]
     pub attempts: u32,
     /// What is worth another try. Default: `["connect", "reset", "refused-stream"]`.
     pub on: Vec<RetryOn>,
@@ -269,6 +272,21 @@ pub struct Retry {
     /// Body kept for another try; a larger one is not tried again once it was sent.
     /// Default: 64KiB; 0 = only requests without a body.
     pub max_body_bytes: Bytes,
+}
+
+impl Retry {
+    /// Tries after the first beyond which a request only multiplies trouble.
+    pub const MAX_ATTEMPTS: u32 = 10;
+}
+
+fn attempts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    match u32::deserialize(deserializer)? {
+        attempts @ 0..=Retry::MAX_ATTEMPTS => Ok(attempts),
+        attempts => Err(serde::de::Error::custom(format_args!(
+            "{attempts} further tries are too many; the limit is {}",
+            Retry::MAX_ATTEMPTS
+        ))),
+    }
 }
 
 impl Default for Retry {

@@ -306,6 +306,12 @@ impl MethodName {
     }
 }
 
+impl fmt::Display for MethodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl FromStr for MethodName {
     type Err = UnitError;
 

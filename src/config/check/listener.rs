@@ -1,0 +1,104 @@
+//! Listeners and the admin address.
+
+use std::net::IpAddr;
+
+use toml::Spanned;
+
+use super::Findings;
+use crate::config::Config;
+use crate::config::listener::{Bind, Limits, Listener, Tls};
+use crate::units::Bytes;
+
+pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
+    if config.listeners.is_empty() && findings.names_of("listener").is_empty() {
+        findings.add(0..0, "no listener is defined; write `[listener.web]` and `bind = \"127.0.0.1:8080\"`");
+    }
+    for (name, listener) in &config.listeners {
+        one(name, listener, findings);
+    }
+    addresses(config, findings);
+}
+
+fn one(name: &Spanned<String>, listener: &Listener, findings: &mut Findings<'_>) {
+    let owner = name.span().start;
+    let path = ["listener", name.get_ref().as_str()];
+    let place = |findings: &Findings<'_>, key| findings.written(&[path[0], path[1], key]);
+    if listener.bind.is_empty() && !findings.is_incomplete(owner, "bind") {
+        let span = place(findings, "bind").unwrap_or(name.span());
+        findings.add(span, format!("listener `{name}` has no address; write `bind = \"127.0.0.1:8080\"`"));
+    }
+    if listener.protocols.is_empty() && !findings.is_incomplete(owner, "protocols") {
+        let span = place(findings, "protocols").unwrap_or(name.span());
+        findings.add(span, "a listener speaks at least one protocol: \"h1\", \"h2\" or both");
+    }
+    if let Some(tls) = &listener.tls {
+        tls_of(name, tls, findings);
+        if listener.redirect_https {
+            let span = place(findings, "redirect_https").unwrap_or(name.span());
+            findings.add(span, "`redirect_https` is for clear text; this listener has TLS, so it would redirect to itself");
+        }
+    }
+    limits(name, &listener.limits, findings);
+}
+
+fn tls_of(name: &Spanned<String>, tls: &Spanned<Tls>, findings: &mut Findings<'_>) {
+    let settings = tls.get_ref();
+    let is_bare = settings.certificates.is_empty() && settings.self_signed.is_empty();
+    if is_bare && !findings.is_incomplete(name.span().start, "tls") {
+        findings.add(
+            tls.span(),
+            "TLS needs a certificate; write `certificates = [{ cert = \"…\", key = \"…\" }]`, or `self_signed = [\"localhost\"]` for development",
+        );
+    }
+    for certificate in &settings.certificates {
+        let files = certificate.get_ref();
+        if files.cert.as_os_str().is_empty() || files.key.as_os_str().is_empty() {
+            findings.add(certificate.span(), "a certificate has two files, `cert` and `key`; one of them is empty");
+        }
+    }
+    for host in &settings.self_signed {
+        let text = host.get_ref();
+        let is_label = |label: &str| {
+            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        };
+        let name = text.strip_prefix("*.").unwrap_or(text);
+        if text.parse::<IpAddr>().is_err() && !name.split('.').all(is_label) {
+            findings.add(host.span(), format!("`{text}` is not a host name or an IP address"));
+        }
+    }
+}
+
+/// Bounds beyond which a limit protects nothing or lets nothing through.
+fn limits(name: &Spanned<String>, limits: &Limits, findings: &mut Findings<'_>) {
+    const WINDOW: (Bytes, Bytes) = (Bytes::kib(1), Bytes::new((1 << 31) - 1));
+    let sizes = [
+        ("max_header_bytes", limits.max_header_bytes, (Bytes::kib(1), Bytes::kib(1024))),
+        // RFC 9113 §6.9.1: a window never exceeds 2^31 - 1; the one of a connection begins at 65535.
+        ("h2_stream_window", limits.h2_stream_window, WINDOW),
+        ("h2_connection_window", limits.h2_connection_window, (Bytes::new(65_535), WINDOW.1)),
+    ];
+    for (key, size, (least, most)) in sizes {
+        if size < least || size > most {
+            let span = findings.written(&["listener", name.get_ref(), "limits", key]).unwrap_or(name.span());
+            findings.add(span, format!("`{key}` is from {least} to {most}, not {size}"));
+        }
+    }
+}
+
+/// Two listeners can not have one address.
+fn addresses(config: &Config, findings: &mut Findings<'_>) {
+    let listeners = config.listeners.iter().flat_map(|(name, listener)| {
+        listener.bind.iter().map(move |bind| (format!("listener `{name}`"), bind))
+    });
+    let admin = config.admin.bind.iter().map(|bind| ("the admin listener".to_owned(), bind));
+    let mut all: Vec<_> = listeners.chain(admin).collect();
+    all.sort_by_key(|(_, bind)| bind.span().start);
+    for (index, (_, bind)) in all.iter().enumerate() {
+        let is_any_port = matches!(bind.get_ref(), Bind::Tcp(address) if address.port() == 0);
+        let earlier = all.iter().take(index).find(|(_, earlier)| earlier.get_ref() == bind.get_ref());
+        if let Some((owner, first)) = earlier.filter(|_| !is_any_port) {
+            let place = findings.place(first.span());
+            findings.add(bind.span(), format!("`{}` is taken by {owner} at {place}", bind.get_ref()));
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Routes: one action each, references that exist, templates that can be filled, no dead route.
+
+use std::collections::BTreeSet;
+
+use toml::Spanned;
+
+use super::Findings;
+use crate::config::Config;
+use crate::route::settings::{Action, Part, PathPattern, Prefix, Segment, Settings, Template};
+use crate::units::Weight;
+
+pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
+    for (index, route) in config.routes.iter().enumerate() {
+        references(route.get_ref(), findings);
+        action(route, findings);
+        conditions(route.get_ref(), findings);
+        templates(route.get_ref(), findings);
+        let twin = config.routes.iter().take(index).find(|earlier| is_same_match(earlier.get_ref(), route.get_ref()));
+        if let Some(twin) = twin.filter(|_| !findings.is_incomplete(route.span().start, "path")) {
+            let place = findings.place(twin.span());
+            findings.add(route.span(), format!("this route never matches: the one at {place} has the same conditions"));
+        }
+    }
+}
+
+fn references(route: &Settings, findings: &mut Findings<'_>) {
+    route.listeners.iter().for_each(|name| findings.reference("listener", name));
+    route.middlewares.iter().for_each(|name| findings.reference("middleware", name));
+    route.to.iter().for_each(|name| findings.reference("upstream", name));
+    let split = route.split.iter().flat_map(|split| split.get_ref().keys());
+    split.for_each(|name| findings.reference("upstream", name));
+    findings.distinct(&route.listeners, "listener");
+    findings.distinct(&route.middlewares, "middleware");
+}
+
+fn action(route: &Spanned<Settings>, findings: &mut Findings<'_>) {
+    let settings = route.get_ref();
+    let mut spans = [
+        settings.to.as_ref().map(|value| ("to", value.span())),
+        settings.split.as_ref().map(|value| ("split", value.span())),
+        settings.redirect.as_ref().map(|value| ("redirect", value.span())),
+        settings.respond.as_ref().map(|value| ("respond", value.span())),
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>();
+    spans.sort_by_key(|(_, span)| span.start);
+    let is_complete = ["to", "split", "redirect", "respond"]
+        .iter()
+        .all(|key| !findings.is_incomplete(route.span().start, key));
+    match spans.as_slice() {
+        [] if is_complete => {
+            findings.add(route.span(), "this route does nothing; it has exactly one of `to`, `split`, `redirect` or `respond`");
+        }
+        [] | [_] => {}
+        [(first, _), further @ ..] => {
+            for (key, span) in further {
+                findings.add(span.clone(), format!("a route does one thing: `{key}` stands beside `{first}`; remove one of them"));
+            }
+        }
+    }
+    if let Some(split) = &settings.split {
+        let weights = split.get_ref();
+        if weights.values().all(|weight| *weight == Weight(0)) && !findings.is_incomplete(route.span().start, "split") {
+            findings.add(split.span(), "a split has at least one upstream with a weight over 0");
+        }
+    }
+    let forwards = settings.actions().any(|action| matches!(action, Action::To(_) | Action::Split(_)));
+    if !forwards && spans.len() == 1 {
+        without_effect(settings, findings);
+    }
+}
+
+/// What only a forwarded request can use.
+fn without_effect(route: &Settings, findings: &mut Findings<'_>) {
+    let written = [
+        ("strip_prefix", route.strip_prefix.as_ref().map(Spanned::span)),
+        ("rewrite", route.rewrite.as_ref().map(Spanned::span)),
+    ];
+    for (key, span) in written {
+        if let Some(span) = span {
+            findings.add(span, format!("`{key}` has no effect: this route forwards nothing"));
+        }
+    }
+}
+
+fn conditions(route: &Settings, findings: &mut Findings<'_>) {
+    findings.distinct(&route.host, "host");
+    findings.distinct(&route.path, "path");
+    findings.distinct(&route.methods, "method");
+    for path in &route.path {
+        for name in path.get_ref().captures() {
+            if Template::VARIABLES.contains(&name) {
+                findings.add(path.span(), format!("`{{{name}}}` means something else in templates; give the capture another name"));
+            }
+        }
+    }
+    if let Some(prefix) = &route.strip_prefix {
+        let is_live = route.path.is_empty() || route.path.iter().any(|path| may_begin_with(path.get_ref(), prefix.get_ref()));
+        if !is_live {
+            let message = format!("no path of this route begins with `{}`, so nothing is ever cut off", prefix.get_ref().as_str());
+            findings.add(prefix.span(), message);
+        }
+    }
+}
+
+/// Whether some path that fits the pattern begins with the prefix, by whole elements.
+fn may_begin_with(path: &PathPattern, prefix: &Prefix) -> bool {
+    let prefix = prefix.as_str();
+    let begins = |path: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    match path {
+        PathPattern::Exact(path) => begins(path),
+        PathPattern::Prefix(path) => begins(path) || prefix.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/')),
+        PathPattern::Template(segments) => {
+            let elements = prefix.split('/').skip(1).zip(segments);
+            elements.into_iter().all(|(element, segment)| match segment {
+                Segment::Literal(literal) => literal == element,
+                Segment::Capture(_) | Segment::Rest => true,
+            })
+        }
+        PathPattern::Regex(_) => true,
+    }
+}
+
+fn templates(route: &Settings, findings: &mut Findings<'_>) {
+    if let Some(redirect) = &route.redirect {
+        let to = &redirect.get_ref().to;
+        variables(route, to, findings);
+        let text = to.get_ref().to_string();
+        let is_location = text.starts_with('/') || text.starts_with("{path}") || text.contains("://");
+        if !is_location {
+            findings.add(to.span(), format!("`{text}` is not a place to go to; write a URL such as \"https://{{host}}{{path}}\" or a path"));
+        }
+    }
+    if let Some(rewrite) = &route.rewrite {
+        variables(route, rewrite, findings);
+        let is_path = match rewrite.get_ref().parts.first() {
+            Some(Part::Text(text)) => text.starts_with('/') && !text.starts_with("//"),
+            Some(Part::Variable(name)) => name == "path",
+            None => false,
+        };
+        if !is_path {
+            findings.add(rewrite.span(), "a path begins with `/` or with `{path}`");
+        }
+        if rewrite.get_ref().to_string().contains(['?', '#']) {
+            findings.add(rewrite.span(), "`rewrite` is a path only; the query goes on as it came");
+        }
+    }
+}
+
+/// Refuses variables that not every request of the route has.
+fn variables(route: &Settings, template: &Spanned<Template>, findings: &mut Findings<'_>) {
+    let mut common: Option<BTreeSet<&str>> = None;
+    for path in &route.path {
+        let captures: BTreeSet<&str> = path.get_ref().captures().into_iter().collect();
+        common = Some(common.map_or(captures.clone(), |common| common.intersection(&captures).copied().collect()));
+    }
+    let common = common.unwrap_or_default();
+    for name in template.get_ref().variables() {
+        if Template::VARIABLES.contains(&name) || common.contains(name) {
+            continue;
+        }
+        let known: Vec<String> =
+            Template::VARIABLES.into_iter().chain(common.iter().copied()).map(|name| format!("{{{name}}}")).collect();
+        findings.add(template.span(), format!("no value for `{{{name}}}`; every path of the route must capture it, or use one of {}", known.join(" ")));
+    }
+}
+
+/// Whether two routes take the same requests with the same rank.
+fn is_same_match(a: &Settings, b: &Settings) -> bool {
+    fn same<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+        a.len() == b.len() && a.iter().all(|item| b.contains(item))
+    }
+    a.priority == b.priority
+        && same(&a.listeners, &b.listeners)
+        && same(&a.host, &b.host)
+        && same(&a.path, &b.path)
+        && same(&a.methods, &b.methods)
+        && same(&a.client, &b.client)
+        && a.headers == b.headers
+        && a.query == b.query
+}

@@ -1,0 +1,72 @@
+//! Upstreams: endpoints, weights and health checks that contradict themselves.
+
+use toml::Spanned;
+
+use super::Findings;
+use crate::config::upstream::{Address, Upstream};
+use crate::config::Config;
+use crate::health::settings::{Check, CheckKind};
+use crate::tagged::Switch;
+use crate::units::{Auto, Weight};
+
+pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
+    for (name, upstream) in &config.upstreams {
+        endpoints(name, upstream, findings);
+        if let Switch::On(check) = &upstream.health {
+            health(name, upstream, check, findings);
+        }
+    }
+}
+
+fn endpoints(name: &Spanned<String>, upstream: &Upstream, findings: &mut Findings<'_>) {
+    let list = &upstream.endpoints;
+    let is_complete = !findings.is_incomplete(name.span().start, "endpoints");
+    let span = findings.written(&["upstream", name.get_ref(), "endpoints"]).unwrap_or(name.span());
+    if list.is_empty() && is_complete {
+        findings.add(span.clone(), format!("upstream `{name}` has no endpoint; write `endpoints = [\"10.0.0.1:8080\"]`"));
+    }
+    let is_silent = list.iter().all(|endpoint| endpoint.get_ref().weight == Weight(0));
+    if !list.is_empty() && is_silent && is_complete {
+        findings.add(span, format!("every endpoint of upstream `{name}` has weight 0; one at least takes traffic"));
+    }
+    for (index, endpoint) in list.iter().enumerate() {
+        let address = &endpoint.get_ref().address;
+        if list.iter().take(index).any(|earlier| earlier.get_ref().address == *address) {
+            findings.add(endpoint.span(), format!("endpoint `{address}` stands twice in the list; give it a `weight` instead"));
+        }
+    }
+}
+
+fn health(name: &Spanned<String>, upstream: &Upstream, check: &Check, findings: &mut Findings<'_>) {
+    let place = |findings: &Findings<'_>, key| findings.written(&["upstream", name.get_ref(), "health", key]);
+    match check.check {
+        CheckKind::Tcp => {
+            for key in ["path", "expect", "body"] {
+                if let Some(span) = place(findings, key) {
+                    findings.add(span, format!("`{key}` has no effect with `check = \"tcp\"`"));
+                }
+            }
+        }
+        CheckKind::Http => http_check(name, check, findings),
+    }
+    let is_unix = |address: &Address| matches!(address, Address::Unix(_));
+    let has_unix = upstream.endpoints.iter().any(|endpoint| is_unix(&endpoint.get_ref().address));
+    if has_unix && matches!(check.port, Auto::Fixed(_)) {
+        let span = place(findings, "port").unwrap_or(name.span());
+        findings.add(span, "`port` has no meaning for an endpoint on a UNIX socket");
+    }
+}
+
+fn http_check(name: &Spanned<String>, check: &Check, findings: &mut Findings<'_>) {
+    let place = |findings: &Findings<'_>, key| {
+        findings.written(&["upstream", name.get_ref(), "health", key]).unwrap_or(name.span())
+    };
+    if !check.path.starts_with('/') || check.path.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
+        let span = place(findings, "path");
+        findings.add(span, format!("`{}` is not a path; write \"/healthz\"", check.path));
+    }
+    if check.expect.is_empty() && !findings.is_incomplete(name.span().start, "health") {
+        let span = place(findings, "expect");
+        findings.add(span, "no status counts as success; write `expect = [\"200-399\"]`");
+    }
+}

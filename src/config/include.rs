@@ -1,0 +1,100 @@
+//! `include = ["conf.d/*.toml"]`: which files belong to a configuration.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::load::directory_of;
+use super::prepare::{self, Environment};
+use super::read::Wrong;
+use super::source::Sources;
+
+/// Reads the files that the main file includes, in the order of their names.
+pub(super) fn read_included(sources: &mut Sources, env: &Environment<'_>, wrong: &mut Vec<Wrong>) {
+    let Some(main) = sources.files().first() else { return };
+    let directory = directory_of(&main.path);
+    let main_path = main.path.clone();
+    let mut paths: Vec<(PathBuf, Spanned<()>)> = Vec::new();
+    for pattern in patterns(&main.text) {
+        let span = pattern.span();
+        // A variable that is not set is reported when the whole file is prepared.
+        let Ok(text) = prepare::expand_text(pattern.get_ref(), env) else { continue };
+        match files_of(&directory, &text) {
+            Ok(found) => paths.extend(found.into_iter().map(|path| (path, Spanned::new(span.clone(), ())))),
+            Err(error) => wrong.push((span, format!("`{text}` can not be included: {error}"))),
+        }
+    }
+    paths.sort_by(|(a, _), (b, _)| a.cmp(b));
+    paths.dedup_by(|(a, _), (b, _)| a == b);
+    for (path, span) in paths.into_iter().filter(|(path, _)| *path != main_path) {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => sources.push(path, text),
+            Err(error) => wrong.push((span.span(), format!("`{}` can not be read: {error}", path.display()))),
+        }
+    }
+}
+
+/// The strings of the main file's `include`; anything else there is an error of the reader.
+fn patterns(text: &str) -> Vec<Spanned<String>> {
+    let (tree, _) = DeTable::parse_recoverable(text);
+    let Some(DeValue::Array(items)) = tree.get_ref().get("include").map(Spanned::get_ref) else {
+        return Vec::new();
+    };
+    let strings = items.iter().map(|item| item.get_ref().as_str().map(|text| Spanned::new(item.span(), text.to_owned())));
+    strings.flatten().collect()
+}
+
+/// The files of one pattern; `*` stands for any text within the file name, not for its first dot.
+fn files_of(directory: &Path, pattern: &str) -> io::Result<Vec<PathBuf>> {
+    let whole = directory.join(pattern);
+    let name = whole.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+    let parent = directory_of(&whole);
+    if parent.to_string_lossy().contains('*') {
+        return Err(io::Error::other("`*` may stand in the file's name only, not in a directory"));
+    }
+    if !name.contains('*') {
+        return Ok(vec![whole]);
+    }
+    let listed = if parent.as_os_str().is_empty() { Path::new(".") } else { &parent };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(listed)? {
+        let file_name = entry?.file_name();
+        if file_name.to_str().is_some_and(|file| !file.starts_with('.') && matches(&name, file)) {
+            found.push(parent.join(file_name));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a name fits a pattern in which `*` stands for any text.
+fn matches(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
+    let Some(mut tail) = name.strip_prefix(start) else { return false };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return tail.ends_with(part);
+        }
+        match tail.split_once(part) {
+            Some((_, after)) => tail = after,
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        assert!(matches("*.toml", "a.toml"));
+        assert!(matches("10-*-b*.toml", "10-x-bc.toml"));
+        assert!(matches("*", "anything"));
+        assert!(!matches("*.toml", "a.toml.bak"));
+        assert!(!matches("a*a", "a"));
+    }
+}

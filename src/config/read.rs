@@ -1,0 +1,84 @@
+//! From the tree to a [`Config`]: every error is recorded and cut out, until the rest can be read.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, Error};
+
+use super::Config;
+use super::message::{self, Meaning};
+use super::tree::{self, Step};
+
+/// What is wrong at which bytes.
+pub(super) type Wrong = (Range<usize>, String);
+
+/// Places at which something was cut out, so that its absence is not an error of its own.
+#[derive(Debug, Default)]
+pub(super) struct Holes(BTreeSet<(usize, String)>);
+
+/// Stands for every key of an owner.
+const ANY: &str = "*";
+
+impl Holes {
+    /// Something without a clear meaning was cut out of the owner that begins at this byte.
+    pub(super) fn anywhere(&mut self, owner: usize) {
+        self.0.insert((owner, ANY.to_owned()));
+    }
+
+    /// This key of the owner lost something.
+    fn key(&mut self, owner: usize, key: &str) {
+        self.0.insert((owner, key.to_owned()));
+    }
+
+    /// Whether this key of the owner may have lost something.
+    pub(super) fn has(&self, owner: usize, key: &str) -> bool {
+        [key, ANY].into_iter().any(|key| self.0.contains(&(owner, key.to_owned())))
+    }
+}
+
+/// Reads what can be read; without a result nothing could be cut out to go on.
+pub(super) fn read(tree: &DeTable<'_>, wrong: &mut Vec<Wrong>, holes: &mut Holes) -> Option<Config> {
+    let mut tree = tree.clone();
+    let mut guessed = Vec::new();
+    loop {
+        // Nothing but the elements that are cut out bounds the loop, and each turn cuts out one.
+        match Config::deserialize(toml::Deserializer::from(Spanned::new(0..0, tree.clone()))) {
+            Ok(config) => return Some(config),
+            Err(error) => cut_out(&mut tree, &error, &mut guessed, wrong, holes)?,
+        }
+    }
+}
+
+/// Records an error and removes what holds it; `None` when there is nothing to remove.
+///
+/// `guessed` are the tables that lost a key which nobody knows: what they miss may have been that.
+fn cut_out(
+    tree: &mut DeTable<'_>,
+    error: &Error,
+    guessed: &mut Vec<Vec<Step>>,
+    wrong: &mut Vec<Wrong>,
+    holes: &mut Holes,
+) -> Option<()> {
+    let span = error.span().unwrap_or(0..0);
+    let innermost = tree::innermost(tree, &span);
+    let path = innermost.as_ref().map(|innermost| innermost.path()).unwrap_or_default();
+    let explained = message::explain(error.message(), &path);
+    let steps = innermost.as_ref().map(|innermost| innermost.steps.clone()).unwrap_or_default();
+    let is_consequence = explained.meaning == Meaning::Absent && guessed.contains(&steps);
+    if !is_consequence {
+        wrong.push((span, explained.message));
+    }
+
+    let innermost = innermost?;
+    if let (Meaning::Unknown, Some((_, table))) = (explained.meaning, steps.split_last()) {
+        guessed.push(table.to_vec());
+    }
+    match (explained.meaning, steps.get(2)) {
+        (Meaning::Known | Meaning::Absent, Some(Step::Key(key))) => holes.key(innermost.owner, key),
+        (Meaning::Known | Meaning::Absent | Meaning::Unknown, _) => holes.anywhere(innermost.owner),
+    }
+    tree::remove(tree, &steps);
+    Some(())
+}
