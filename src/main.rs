@@ -1,2 +1,4 @@
 //! The binary; everything is in the library.
-fn main() { tidegate::app::run(std::path::Path::new(&std::env::args().nth(1).unwrap())) }
+fn main() {
+    tidegate::app::run(std::path::Path::new(&std::env::args().nth(1).unwrap()))
+}

@@ -1,4 +1,13 @@
 //! temp
+
+pub mod notify;
+pub mod signals;
+pub mod watch;
+
+pub mod notify;
+pub mod signals;
+pub mod watch;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +24,9 @@ pub fn run(path: &Path) {
     let live = Arc::new(Live::new(snapshot));
     let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let workers = live.load().config.server.workers.fixed().unwrap_or(2) as usize;
-    for u in &live.load().upstreams { u.start(rt.handle(), Arc::new(PlainDial)); }
+    for u in &live.load().upstreams {
+        u.start(rt.handle(), Arc::new(PlainDial));
+    }
     let (team, boxes) = Team::new(workers);
     for (n, commands) in boxes.into_iter().enumerate() {
         let live = live.clone();
@@ -26,7 +37,9 @@ pub fn run(path: &Path) {
             for b in &l.settings.bind {
                 let a: listen::Address = b.get_ref().to_string().parse().unwrap();
                 for bound in listen::bind(&a, workers, Inherited::of_process()).unwrap() {
-                    for (n, s) in bound.sockets.into_iter().enumerate() { team.tell(n, Command::Listen(l.number, s)).await; }
+                    for (n, s) in bound.sockets.into_iter().enumerate() {
+                        team.tell(n, Command::Listen(l.number, s)).await;
+                    }
                 }
             }
         }

@@ -167,7 +167,8 @@ fn extensions(mut rest: &[u8]) -> bool {
         rest = &after[name..];
         if let Some(value) = skip_space(rest).strip_prefix(b"=") {
             let value = skip_space(value);
-            let length = if value.first() == Some(&b'"') { quoted_length(value) } else { token_length(value) };
+            let length =
+                if value.first() == Some(&b'"') { quoted_length(value) } else { token_length(value) };
             if length == 0 {
                 return false;
             }
@@ -247,7 +248,11 @@ mod tests {
     use super::*;
 
     /// Feeds `input` in pieces of `step` bytes; the payload, the trailers, and what was left over.
-    fn feed(framing: Framing, input: &[u8], step: usize) -> Result<(Vec<u8>, Fields, Vec<u8>, bool), Malformed> {
+    fn feed(
+        framing: Framing,
+        input: &[u8],
+        step: usize,
+    ) -> Result<(Vec<u8>, Fields, Vec<u8>, bool), Malformed> {
         let mut decoder = Decoder::new(framing);
         let (mut out, mut pending, mut trailers) = (Vec::new(), Vec::new(), Fields::default());
         for piece in input.chunks(step) {
@@ -261,7 +266,8 @@ mod tests {
 
     #[test]
     fn chunks_are_joined_whatever_the_pieces() {
-        let input = b"5\r\nhello\r\n000A;a=b;c=\"d;\\\"e\"\r\n0123456789\r\n0\r\nX-T: 1\r\nHost: evil\r\n\r\nGET /";
+        let input =
+            b"5\r\nhello\r\n000A;a=b;c=\"d;\\\"e\"\r\n0123456789\r\n0\r\nX-T: 1\r\nHost: evil\r\n\r\nGET /";
         for step in 1..input.len() {
             let (out, trailers, rest, done) = feed(Framing::Chunked, input, step).unwrap();
             assert_eq!(out, b"hello0123456789", "step {step}");
@@ -283,12 +289,30 @@ mod tests {
     #[test]
     fn a_malformed_chunk_is_refused() {
         for input in [
-            &b"\r\n"[..], b"x\r\n", b"+5\r\nhello\r\n", b"0x5\r\nhello", b"5 \r\nhello", b"5\nhello", b"5;\r\nhello",
-            b"5;a=\r\nhello", b"5;a=\"\x01\"\r\nhello", b"5\r\nhelloX", b"5\r\nhello\n0\r\n\r\n", b"-1\r\n",
-            b"1000000000000000\r\n", b"0\r\nX : 1\r\n\r\n", b"0\r\nX\r\n\r\n", b"0\r\n X: 1\r\n\r\n", b"0\r\nX: \0\r\n\r\n",
+            &b"\r\n"[..],
+            b"x\r\n",
+            b"+5\r\nhello\r\n",
+            b"0x5\r\nhello",
+            b"5 \r\nhello",
+            b"5\nhello",
+            b"5;\r\nhello",
+            b"5;a=\r\nhello",
+            b"5;a=\"\x01\"\r\nhello",
+            b"5\r\nhelloX",
+            b"5\r\nhello\n0\r\n\r\n",
+            b"-1\r\n",
+            b"1000000000000000\r\n",
+            b"0\r\nX : 1\r\n\r\n",
+            b"0\r\nX\r\n\r\n",
+            b"0\r\n X: 1\r\n\r\n",
+            b"0\r\nX: \0\r\n\r\n",
             b"5;a\rb\r\nhello",
         ] {
-            assert!(feed(Framing::Chunked, input, input.len()).is_err(), "{}", String::from_utf8_lossy(input));
+            assert!(
+                feed(Framing::Chunked, input, input.len()).is_err(),
+                "{}",
+                String::from_utf8_lossy(input)
+            );
         }
     }
 

@@ -25,7 +25,8 @@ pub fn parse(bytes: &[u8], limits: HeadLimits, head: &mut RequestHead) -> Result
     let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_FIELDS];
     let slots = &mut slots[..limits.fields.min(MAX_FIELDS)];
     let mut request = httparse::Request::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, slots);
+    let parsed =
+        httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, slots);
     match parsed {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
         Ok(_) => return Err(Reason::BadRequestLine),

@@ -17,8 +17,11 @@ pub fn parse(bytes: &[u8], method: Method, head: &mut ResponseHead) -> Result<()
     head.clear();
     let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_FIELDS];
     let mut response = httparse::Response::new(&mut []);
-    let parsed =
-        httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, bytes, &mut slots);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        bytes,
+        &mut slots,
+    );
     match parsed {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(Reason::ResponseHeaderTooLarge),
@@ -84,7 +87,8 @@ mod tests {
 
     #[test]
     fn status_reason_and_fields_are_read() {
-        let head = read("HTTP/1.1 404 Not  Here\r\nServer: x\r\nContent-Length: 3\r\n\r\n", Method::Get).unwrap();
+        let head =
+            read("HTTP/1.1 404 Not  Here\r\nServer: x\r\nContent-Length: 3\r\n\r\n", Method::Get).unwrap();
         assert_eq!(head.status, 404);
         assert_eq!(head.fields.text(head.reason), b"Not  Here");
         assert_eq!(head.framing, Framing::Length(3));

@@ -188,7 +188,10 @@ mod tests {
         let out = text(|out| {
             response(&head, Framing::Chunked, None, Persistence::Close, |bytes| out.extend_from_slice(bytes));
         });
-        assert_eq!(out, "HTTP/1.1 200 Fine\r\nX-A: 1\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+        assert_eq!(
+            out,
+            "HTTP/1.1 200 Fine\r\nX-A: 1\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
+        );
     }
 
     #[test]
@@ -196,7 +199,10 @@ mod tests {
         assert_eq!(text(|out| chunk_line(0x1a2f, |bytes| out.extend_from_slice(bytes))), "1a2f\r\n");
         let mut trailers = Fields::default();
         trailers.push(b"x-t", b"1");
-        assert_eq!(text(|out| chunked_end(&trailers, |bytes| out.extend_from_slice(bytes))), "0\r\nx-t: 1\r\n\r\n");
+        assert_eq!(
+            text(|out| chunked_end(&trailers, |bytes| out.extend_from_slice(bytes))),
+            "0\r\nx-t: 1\r\n\r\n"
+        );
     }
 
     #[test]

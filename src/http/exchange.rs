@@ -90,7 +90,8 @@ impl Exchange {
     /// (RFC 9562 §5.7: 48 bits of Unix milliseconds, then random bits).
     pub fn identify(&mut self, bytes: [u8; 16]) {
         let fields = &self.request.fields;
-        let told = fields.list().iter().find(|field| field.known == Name::XRequestId).map(|field| field.value);
+        let told =
+            fields.list().iter().find(|field| field.known == Name::XRequestId).map(|field| field.value);
         match told {
             Some(span) if self.client.trusted && (1..=MAX_REQUEST_ID).contains(&span.len()) => {
                 self.request_id = RequestId::Believed(span);

@@ -62,7 +62,9 @@ struct Listed {
 impl Listed {
     fn of(fields: &Fields) -> Listed {
         let usual = |item: &[u8]| {
-            [&b"close"[..], b"keep-alive", b"te", b"upgrade"].iter().any(|name| item.eq_ignore_ascii_case(name))
+            [&b"close"[..], b"keep-alive", b"te", b"upgrade"]
+                .iter()
+                .any(|name| item.eq_ignore_ascii_case(name))
         };
         Listed { any: fields.all(Name::Connection).flat_map(items).any(|item| !usual(item)) }
     }
@@ -222,7 +224,12 @@ mod tests {
 
     #[test]
     fn forwarding_fields_of_a_stranger_are_replaced_and_of_a_trusted_proxy_kept() {
-        let sent = [("X-Forwarded-For", "1.2.3.4"), ("x-forwarded-proto", "http"), ("Forwarded", "for=x"), ("x-request-id", "abc")];
+        let sent = [
+            ("X-Forwarded-For", "1.2.3.4"),
+            ("x-forwarded-proto", "http"),
+            ("Forwarded", "for=x"),
+            ("x-request-id", "abc"),
+        ];
         let stranger = passed(false, &sent);
         assert_eq!(value(&stranger, "x-forwarded-for"), Some("192.0.2.7"));
         assert_eq!(value(&stranger, "forwarded"), None);
@@ -231,14 +238,24 @@ mod tests {
         assert_eq!(value(&trusted, "x-forwarded-for"), Some("1.2.3.4, 192.0.2.7"));
         assert_eq!(value(&trusted, "x-forwarded-proto"), Some("http"));
         assert_eq!(value(&trusted, "forwarded"), Some("for=x"));
-        assert_eq!(trusted.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-proto")).count(), 1);
+        assert_eq!(
+            trusted.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-proto")).count(),
+            1
+        );
     }
 
     #[test]
     fn hop_by_hop_fields_and_what_connection_lists_stay_behind() {
         let fields = passed(
             false,
-            &[("Connection", "close, X-Hop, Cookie"), ("X-Hop", "1"), ("Keep-Alive", "5"), ("Cookie", "a"), ("TE", "gzip, trailers"), ("Proxy", "x")],
+            &[
+                ("Connection", "close, X-Hop, Cookie"),
+                ("X-Hop", "1"),
+                ("Keep-Alive", "5"),
+                ("Cookie", "a"),
+                ("TE", "gzip, trailers"),
+                ("Proxy", "x"),
+            ],
         );
         for name in ["connection", "x-hop", "keep-alive", "proxy"] {
             assert_eq!(value(&fields, name), None, "{name}");
@@ -250,7 +267,13 @@ mod tests {
     #[test]
     fn an_answer_loses_its_connection_fields() {
         let mut response = ResponseHead { status: 200, ..ResponseHead::default() };
-        for (name, value) in [("Connection", "X-Hop"), ("X-Hop", "1"), ("Keep-Alive", "timeout=9"), ("Upgrade", "x"), ("A", "b")] {
+        for (name, value) in [
+            ("Connection", "X-Hop"),
+            ("X-Hop", "1"),
+            ("Keep-Alive", "timeout=9"),
+            ("Upgrade", "x"),
+            ("A", "b"),
+        ] {
             response.fields.push(name.as_bytes(), value.as_bytes());
         }
         let mut names = Vec::new();

@@ -89,7 +89,9 @@ impl Name {
             (14, Some(b'h')) => (Name::Http2Settings, b"http2-settings"),
             (15, Some(b'x')) => (Name::XForwardedFor, b"x-forwarded-for"),
             (16, Some(b'p')) => (Name::ProxyConnection, b"proxy-connection"),
-            (16, Some(b'x')) if name[12].eq_ignore_ascii_case(&b'h') => (Name::XForwardedHost, b"x-forwarded-host"),
+            (16, Some(b'x')) if name[12].eq_ignore_ascii_case(&b'h') => {
+                (Name::XForwardedHost, b"x-forwarded-host")
+            }
             (16, Some(b'x')) => (Name::XForwardedPort, b"x-forwarded-port"),
             (17, Some(b't')) => (Name::TransferEncoding, b"transfer-encoding"),
             (17, Some(b'x')) => (Name::XForwardedProto, b"x-forwarded-proto"),

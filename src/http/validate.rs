@@ -97,7 +97,11 @@ fn expectation(head: &mut RequestHead) -> Result<(), Reason> {
         return Ok(());
     }
     let single = head.fields.all(Name::Expect).count() == 1;
-    if single && first.eq_ignore_ascii_case(b"100-continue") { Ok(()) } else { Err(Reason::ExpectationFailed) }
+    if single && first.eq_ignore_ascii_case(b"100-continue") {
+        Ok(())
+    } else {
+        Err(Reason::ExpectationFailed)
+    }
 }
 
 /// The parts of a target: the authority of an absolute form, then path and query.
@@ -130,7 +134,8 @@ fn split_target(head: &mut RequestHead) -> Result<Target, Reason> {
         .find(|scheme| text.len() > scheme.len() && text[..scheme.len()].eq_ignore_ascii_case(scheme))
         .map(|scheme| (scheme.len() - 3, scheme.len()))
         .ok_or(Reason::BadRequestTarget)?;
-    let end = text[rest..].iter().position(|byte| matches!(byte, b'/' | b'?')).map_or(text.len(), |at| rest + at);
+    let end =
+        text[rest..].iter().position(|byte| matches!(byte, b'/' | b'?')).map_or(text.len(), |at| rest + at);
     if end == rest {
         return Err(Reason::BadRequestTarget);
     }
@@ -175,7 +180,8 @@ fn lower(head: &mut RequestHead, span: Span) -> Span {
 pub fn is_authority(text: &[u8]) -> bool {
     let (host, port) = split_port(text);
     let port_is_valid = port.is_none_or(|port| {
-        port.len() <= 5 && std::str::from_utf8(port).ok().and_then(|text| text.parse::<u16>().ok()).is_some()
+        port.len() <= 5
+            && std::str::from_utf8(port).ok().and_then(|text| text.parse::<u16>().ok()).is_some()
             && port.iter().all(u8::is_ascii_digit)
     });
     port_is_valid && (is_name(host) || is_bracketed_address(host))
@@ -236,7 +242,12 @@ pub fn wants_close(version: Version, connection: impl Iterator<Item = impl AsRef
 mod tests {
     use super::*;
 
-    fn judge(method: &[u8], target: &[u8], version: Version, fields: &[(&str, &str)]) -> Result<RequestHead, Reason> {
+    fn judge(
+        method: &[u8],
+        target: &[u8],
+        version: Version,
+        fields: &[(&str, &str)],
+    ) -> Result<RequestHead, Reason> {
         let mut head = RequestHead { version, method: Method::of(method), ..RequestHead::default() };
         head.method_text = head.fields.append(method);
         head.target = head.fields.append(target);
@@ -288,7 +299,10 @@ mod tests {
         ] {
             assert_eq!(refused(b"POST", b"/", fields), Some(Reason::BadRequestFraming), "{fields:?}");
         }
-        assert_eq!(refused(b"POST", b"/", &[HOST, ("Transfer-Encoding", "gzip")]), Some(Reason::NotImplemented));
+        assert_eq!(
+            refused(b"POST", b"/", &[HOST, ("Transfer-Encoding", "gzip")]),
+            Some(Reason::NotImplemented)
+        );
         assert!(judge(b"POST", b"/", Version::Http10, &[HOST, chunked]).is_err());
     }
 
@@ -306,8 +320,13 @@ mod tests {
     #[test]
     fn a_target_of_the_wrong_form_is_refused() {
         for (method, target) in [
-            (&b"GET"[..], &b"*"[..]), (b"GET", b"x"), (b"GET", b"/a#b"), (b"GET", b"/\x80"),
-            (b"GET", b"ftp://a/"), (b"GET", b"http:///x"), (b"GET", b""),
+            (&b"GET"[..], &b"*"[..]),
+            (b"GET", b"x"),
+            (b"GET", b"/a#b"),
+            (b"GET", b"/\x80"),
+            (b"GET", b"ftp://a/"),
+            (b"GET", b"http:///x"),
+            (b"GET", b""),
         ] {
             assert_eq!(refused(method, target, &[HOST]), Some(Reason::BadRequestTarget));
         }
@@ -317,7 +336,12 @@ mod tests {
 
     #[test]
     fn an_underscore_alias_of_a_framing_field_is_dropped_and_other_underscores_pass() {
-        let head = judge(b"GET", b"/", Version::Http11, &[HOST, ("Content_Length", "5"), ("x_forwarded-For", "1"), ("x_a", "1")]);
+        let head = judge(
+            b"GET",
+            b"/",
+            Version::Http11,
+            &[HOST, ("Content_Length", "5"), ("x_forwarded-For", "1"), ("x_a", "1")],
+        );
         let head = head.unwrap();
         assert_eq!(head.fields.find(b"content_length"), None);
         assert_eq!(head.fields.find(b"x_forwarded-for"), None);
@@ -327,7 +351,10 @@ mod tests {
     #[test]
     fn only_100_continue_can_be_expected() {
         assert!(judge(b"POST", b"/", Version::Http11, &[HOST, ("Expect", "100-Continue")]).is_ok());
-        assert_eq!(refused(b"POST", b"/", &[HOST, ("Expect", "y 100-continue")]), Some(Reason::ExpectationFailed));
+        assert_eq!(
+            refused(b"POST", b"/", &[HOST, ("Expect", "y 100-continue")]),
+            Some(Reason::ExpectationFailed)
+        );
         let head = judge(b"POST", b"/", Version::Http10, &[HOST, ("Expect", "100-continue")]).unwrap();
         assert_eq!(head.fields.get(Name::Expect), None);
     }

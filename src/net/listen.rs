@@ -47,7 +47,9 @@ pub enum AddressError {
     #[error("{0:?} is not an address to listen on; write \"ip:port\", \"unix:/path\" or \"systemd:NAME\"")]
     Form(String),
     /// `:8080` or `localhost:8080`: which interfaces are meant must be said.
-    #[error("{0:?} has no IP address; write \"0.0.0.0{1}\" or \"[::]{1}\" for all, \"127.0.0.1{1}\" for this machine only")]
+    #[error(
+        "{0:?} has no IP address; write \"0.0.0.0{1}\" or \"[::]{1}\" for all, \"127.0.0.1{1}\" for this machine only"
+    )]
     NoIp(String, String),
     /// `unix:` without an absolute path.
     #[error("\"unix:\" needs an absolute path, as in \"unix:/run/tidegate/web.sock\"")]
@@ -139,19 +141,25 @@ pub struct Bound {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another socket listens there.
-    #[error("cannot listen on {address}: another process already does (`ss -ltnp` shows which); stop it or choose another port")]
+    #[error(
+        "cannot listen on {address}: another process already does (`ss -ltnp` shows which); stop it or choose another port"
+    )]
     InUse {
         /// The refused address.
         address: Address,
     },
     /// A port below 1024 without the right to it.
-    #[error("cannot listen on {address}: ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in the unit, or `setcap cap_net_bind_service=+ep` on the binary) or a systemd socket")]
+    #[error(
+        "cannot listen on {address}: ports below 1024 need CAP_NET_BIND_SERVICE (AmbientCapabilities= in the unit, or `setcap cap_net_bind_service=+ep` on the binary) or a systemd socket"
+    )]
     Privileged {
         /// The refused address.
         address: Address,
     },
     /// The address is of no interface of this machine.
-    #[error("cannot listen on {address}: no interface of this machine has that address (`ip address` lists them)")]
+    #[error(
+        "cannot listen on {address}: no interface of this machine has that address (`ip address` lists them)"
+    )]
     NotLocal {
         /// The refused address.
         address: Address,
@@ -238,9 +246,8 @@ fn open_tcp(address: SocketAddr, sharing: Sharing) -> Result<TcpListener, BindEr
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))
         .map_err(|error| classify(address, "socket", error))?;
-    let option = |step: &'static str, result: io::Result<()>| {
-        result.map_err(|error| classify(address, step, error))
-    };
+    let option =
+        |step: &'static str, result: io::Result<()>| result.map_err(|error| classify(address, step, error));
     // Without it a restart waits for the TIME_WAIT of the old connections.
     option("setsockopt SO_REUSEADDR", socket.set_reuse_address(true))?;
     if sharing == Sharing::Joins {
@@ -310,7 +317,9 @@ fn failed(address: &Address, step: &'static str, source: io::Error) -> BindError
 /// Whether only programs of this machine can reach the address.
 pub fn is_local(address: &Address) -> bool {
     match address {
-        Address::Tcp(at) => at.ip() == Ipv4Addr::LOCALHOST || at.ip() == Ipv6Addr::LOCALHOST || at.ip().is_loopback(),
+        Address::Tcp(at) => {
+            at.ip() == Ipv4Addr::LOCALHOST || at.ip() == Ipv6Addr::LOCALHOST || at.ip().is_loopback()
+        }
         Address::Unix(_) => true,
         Address::Inherited(_) => false,
     }

@@ -173,7 +173,11 @@ impl Attempt {
     }
 
     /// Looks whether a client that has nothing more to say is still there.
-    fn watch_client<C: Client>(&mut self, context: &mut Context<'_>, call: &mut Call<'_, C>) -> Result<(), Reason> {
+    fn watch_client<C: Client>(
+        &mut self,
+        context: &mut Context<'_>,
+        call: &mut Call<'_, C>,
+    ) -> Result<(), Reason> {
         if !call.client.is_request_read() || self.half_closed.is_some() {
             return Ok(());
         }
@@ -216,7 +220,9 @@ impl Attempt {
         phase: Deadline,
     ) -> Poll<Result<(), Reason>> {
         let progress = self.download.last_progress(&call.worker.timers);
-        let grace = self.half_closed.map_or(Millis::NEVER, |since| since.max(progress).after(Some(HALF_CLOSED_GRACE)));
+        let grace = self
+            .half_closed
+            .map_or(Millis::NEVER, |since| since.max(progress).after(Some(HALF_CLOSED_GRACE)));
         let nearest = [phase, (call.until, Reason::RequestDeadline), (grace, Reason::ClientClosed)]
             .into_iter()
             .min_by_key(|(due, _)| *due)

@@ -124,7 +124,12 @@ impl BodyWriter {
     }
 
     /// Takes payload and says how much. What goes beyond the promised length is dropped.
-    pub fn poll_data(&mut self, context: &mut Context<'_>, wire: &mut Wire, data: &[u8]) -> Poll<io::Result<usize>> {
+    pub fn poll_data(
+        &mut self,
+        context: &mut Context<'_>,
+        wire: &mut Wire,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match &mut self.framing {
             Framing::None | Framing::Length(0) => Poll::Ready(Ok(data.len())),
             Framing::UntilClose => wire.poll_send(context, data),
@@ -149,7 +154,12 @@ impl BodyWriter {
     }
 
     /// Ends the body and writes everything out. An error when less came than was promised.
-    pub fn poll_finish(&mut self, context: &mut Context<'_>, wire: &mut Wire, trailers: &Fields) -> Poll<io::Result<()>> {
+    pub fn poll_finish(
+        &mut self,
+        context: &mut Context<'_>,
+        wire: &mut Wire,
+        trailers: &Fields,
+    ) -> Poll<io::Result<()>> {
         if !self.ended {
             match self.framing {
                 Framing::Length(1..) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),

@@ -184,7 +184,8 @@ fn unwanted<C: Client>(call: &Call<'_, C>, status: u16) -> Option<Failure> {
         RetryOn::Connect | RetryOn::Reset | RetryOn::RefusedStream | RetryOn::Timeout => false,
     });
     // The last attempt's answer is passed on whatever it is.
-    let another = listed && has_attempts_left(call, retry) && is_repeatable(call) && call.room.replay.is_whole();
+    let another =
+        listed && has_attempts_left(call, retry) && is_repeatable(call) && call.room.replay.is_whole();
     let elsewhere = another && call.fleet.has_other(&call.room.tried);
     elsewhere.then_some(Failure { reason: Reason::UnwantedStatus, repeats: Repeats::Work })
 }

@@ -67,8 +67,10 @@ pub async fn handle<C: Client>(
                 Plan::Forward(number) => {
                     room.journal.upstream = Some(number);
                     let fleet = &view.fleets[number];
-                    let until = worker.timers.at(started).after(route.timeouts.request.get().map(|span| span.get()));
-                    let mut call = Call { worker, view: &view, client, room, timer, route, fleet, until, patience };
+                    let until =
+                        worker.timers.at(started).after(route.timeouts.request.get().map(|span| span.get()));
+                    let mut call =
+                        Call { worker, view: &view, client, room, timer, route, fleet, until, patience };
                     forward::run(&mut call).await
                 }
                 plan @ (Plan::Reply | Plan::Refuse(_)) => {

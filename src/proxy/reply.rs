@@ -88,7 +88,8 @@ fn error_type(reason: Reason) -> &'static str {
 
 /// Lets the middlewares that saw the request see the answer, in reverse.
 pub(super) fn outbound(route: &Route, room: &mut Room) {
-    for middleware in route.middlewares[..room.journal.middlewares.min(route.middlewares.len())].iter().rev() {
+    for middleware in route.middlewares[..room.journal.middlewares.min(route.middlewares.len())].iter().rev()
+    {
         match middleware.on_response(&mut room.exchange) {
             Step::Next | Step::Reply => {}
         }

@@ -219,7 +219,8 @@ impl Fleet {
             return;
         }
         let membership = self.upstream.membership();
-        let pools = membership.set.iter().map(|member| worker.pool(&member.endpoint, &self.upstream)).collect();
+        let pools =
+            membership.set.iter().map(|member| worker.pool(&member.endpoint, &self.upstream)).collect();
         *self.members.borrow_mut() = Some(Members { membership, pools });
     }
 }

@@ -280,7 +280,8 @@ mod tests {
 
     fn exchange(authority: &str, path: &str, query: Option<&str>) -> Exchange {
         let local = SocketAddr::from(([192, 0, 2, 1], 8080));
-        let mut exchange = Exchange { client: Client { local, ..Client::default() }, ..Exchange::default() };
+        let mut exchange = Exchange::default();
+        exchange.client = Client { local, ..Client::default() };
         let request = &mut exchange.request;
         request.authority = request.fields.append(authority.as_bytes());
         request.path = request.fields.append(path.as_bytes());

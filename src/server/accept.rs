@@ -113,7 +113,13 @@ impl Door {
 }
 
 /// Speaks to a client until the connection ends.
-async fn converse(worker: &Rc<Worker>, listener: Arc<Listener>, stream: Stream, address: SocketAddr, local: SocketAddr) {
+async fn converse(
+    worker: &Rc<Worker>,
+    listener: Arc<Listener>,
+    stream: Stream,
+    address: SocketAddr,
+    local: SocketAddr,
+) {
     let scheme = if listener.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let trusted = listener.trusts(address.ip());
     let peer = Peer { address, local, scheme, listener: listener.number, trusted };

@@ -72,7 +72,10 @@ impl Limits {
     fn of(listener: &Listener) -> Limits {
         let limits = &listener.settings.limits;
         Limits {
-            head: HeadLimits { bytes: limits.max_header_bytes.as_usize(), fields: limits.max_headers.get() as usize },
+            head: HeadLimits {
+                bytes: limits.max_header_bytes.as_usize(),
+                fields: limits.max_headers.get() as usize,
+            },
             body: limits.max_body_bytes.get().map_or(u64::MAX, |bytes| bytes.get()),
             requests: limits.max_requests_per_connection.get().unwrap_or(u64::MAX),
             age: limits.max_connection_age.get().map(|span| span.get()),

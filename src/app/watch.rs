@@ -1,0 +1,204 @@
+//! Waits until the files of a configuration have another content.
+//!
+//! The directories are watched, not the files: editors rename a new file over the old one, and
+//! Kubernetes swaps a symbolic link beside it. What counts is the content: an event is only a reason
+//! to read the files again and to compare their fingerprint. Where events are not to be had (limits
+//! of inotify, network file systems) the files are compared every now and then instead.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use ::notify::event::{AccessKind, AccessMode, EventKind};
+use ::notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
+/// This long without an event: whoever writes has written.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// A directory that never gets quiet is looked at this often.
+const AT_MOST: Duration = Duration::from_secs(1);
+
+/// Between two comparisons when there are no events.
+const POLL: Duration = Duration::from_secs(2);
+
+/// Between two comparisons when there are events: some file systems, such as NFS, tell only what
+/// this machine did.
+const SAFETY_POLL: Duration = Duration::from_secs(30);
+
+/// Reads the watched files: equal for equal content, `None` while they can not be read.
+pub type Fingerprint = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
+
+/// Watches the files of one configuration.
+pub struct Watcher {
+    fingerprint: Fingerprint,
+    directories: BTreeSet<PathBuf>,
+    seen: u64,
+    /// A reason to compare that no event tells.
+    is_due: bool,
+    signal: Arc<Wake>,
+    events: Option<RecommendedWatcher>,
+}
+
+/// How a [`Watcher`] learns of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The kernel tells.
+    Events,
+    /// Files are read every two seconds.
+    Polling,
+}
+
+/// What the thread of the events tells.
+#[derive(Debug, Default)]
+struct Wake {
+    changed: Notify,
+    /// A watched directory was removed or renamed: what stands in its place is not watched.
+    is_lost: AtomicBool,
+}
+
+impl Watcher {
+    /// Watches the directories of these files. `loaded` is the fingerprint of what was loaded: a
+    /// change since then is found at once. Patterns count as files of their directory.
+    pub fn new(files: impl IntoIterator<Item = PathBuf>, loaded: u64, fingerprint: Fingerprint) -> Watcher {
+        let mut watcher = Watcher {
+            fingerprint,
+            directories: BTreeSet::new(),
+            seen: loaded,
+            is_due: true,
+            signal: Arc::default(),
+            events: None,
+        };
+        watcher.follow(files, loaded);
+        watcher
+    }
+
+    /// Goes on with the files of another load.
+    pub fn follow(&mut self, files: impl IntoIterator<Item = PathBuf>, loaded: u64) {
+        let directories = files.into_iter().flat_map(|file| directories(&file)).collect();
+        if directories != self.directories || self.events.is_none() {
+            self.directories = directories;
+            self.watch();
+        }
+        self.seen = loaded;
+        self.is_due = true;
+    }
+
+    /// How changes are learnt of at the moment.
+    pub fn source(&self) -> Source {
+        match self.events {
+            Some(_) => Source::Events,
+            None => Source::Polling,
+        }
+    }
+
+    /// The fingerprint of a content that is neither the one of the last load nor the one that was
+    /// returned last. Cancel-safe.
+    pub async fn changed(&mut self) -> u64 {
+        loop {
+            if let Some(fingerprint) = self.look().await {
+                return fingerprint;
+            }
+        }
+    }
+
+    /// Waits for one reason to compare, and compares.
+    async fn look(&mut self) -> Option<u64> {
+        if !self.is_due {
+            let pause = if self.events.is_some() { SAFETY_POLL } else { POLL };
+            // Past the pause the files are compared without an event.
+            let _event_or_pause = timeout(pause, self.signal.changed.notified()).await;
+            self.is_due = true;
+            self.settle().await;
+        }
+        if self.events.is_none() || self.signal.is_lost.swap(false, Ordering::Relaxed) {
+            self.watch();
+        }
+        let fingerprint = self.fingerprint.clone();
+        let now = tokio::task::spawn_blocking(move || fingerprint()).await.ok().flatten();
+        self.is_due = false;
+        let now = now.filter(|now| *now != self.seen)?;
+        self.seen = now;
+        Some(now)
+    }
+
+    /// Returns when there were no events for a while.
+    async fn settle(&self) {
+        let end = Instant::now() + AT_MOST;
+        let quiet = async { while timeout(QUIET, self.signal.changed.notified()).await.is_ok() {} };
+        tokio::select! {
+            () = quiet => {}
+            () = sleep(end - Instant::now()) => {}
+        }
+    }
+
+    /// Asks for the events of all directories; without one of them it is polling for all.
+    fn watch(&mut self) {
+        let was = self.source();
+        // The old watches end before the new ones begin, so that the limit counts them once.
+        self.events = None;
+        match events(&self.directories, &self.signal) {
+            Ok(watcher) => self.events = Some(watcher),
+            Err(error) if was == Source::Events => {
+                tracing::info!(%error, "no events for the configuration's files; they are read every 2 s");
+            }
+            Err(error) => tracing::debug!(%error, "still no events for the configuration's files"),
+        }
+    }
+}
+
+/// The directories whose entries decide what a path leads to: its own, and the one of the file that
+/// it really is.
+fn directories(file: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let parent = |path: &Path| match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let real = std::fs::canonicalize(file).ok().map(|real| parent(&real));
+    std::iter::once(parent(file)).chain(real)
+}
+
+fn events(directories: &BTreeSet<PathBuf>, signal: &Arc<Wake>) -> ::notify::Result<RecommendedWatcher> {
+    let mut names = directories.clone();
+    names.extend(directories.iter().filter_map(|directory| directory.canonicalize().ok()));
+    let signal = signal.clone();
+    let mut watcher = ::notify::recommended_watcher(move |event: ::notify::Result<Event>| {
+        if event.as_ref().is_ok_and(|event| is_reading(&event.kind)) {
+            return;
+        }
+        let is_about_directory = |event: &Event| event.paths.iter().any(|path| names.contains(path));
+        if event.as_ref().map_or(true, is_about_directory) {
+            signal.is_lost.store(true, Ordering::Relaxed);
+        }
+        signal.changed.notify_one();
+    })?;
+    for directory in directories {
+        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+    }
+    Ok(watcher)
+}
+
+/// Whether nothing was written, as when the fingerprint is taken.
+fn is_reading(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+        EventKind::Access(_) => true,
+        _ => false,
+    }
+}
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watcher")
+            .field("directories", &self.directories)
+            .field("seen", &self.seen)
+            .field("source", &self.source())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
