@@ -1,8 +1,5 @@
 //! temp
 
-pub mod notify;
-pub mod signals;
-pub mod watch;
 
 pub mod notify;
 pub mod signals;
