@@ -1,10 +1,12 @@
-//! Sockets: byte streams, pooled buffers and the wire that joins them.
+//! Sockets: listening, byte streams with pooled buffers, TLS and its certificates.
 
 pub mod buffer;
+pub mod certs;
 pub mod inherit;
 pub mod listen;
 pub mod stream;
 pub mod tls;
+pub mod vault;
 pub mod wire;
 
 pub use buffer::Buffer;
