@@ -5,6 +5,7 @@
 //! that a client wrote is escaped and bounded, so a line is always one line, and at most about
 //! 20 KiB long.
 
+mod batch;
 mod clock;
 mod escape;
 mod mask;
@@ -16,6 +17,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+pub use batch::Batch;
 use clock::Clock;
 use escape::{Text, clip};
 use serde::Deserialize;

@@ -1,10 +1,12 @@
 //! Whole lines of each format.
 
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use serde_json::Value;
 
 use super::*;
+use crate::observe::writer::{CAPACITY, Flushed, Output, Target, Writer};
 
 fn line() -> Line<'static> {
     Line {
@@ -177,4 +179,30 @@ fn lines_are_appended_to_what_is_there() {
     let text = String::from_utf8(out).unwrap();
     assert_eq!(text.lines().count(), 3);
     assert!(text.lines().all(|line| line == text.lines().next().unwrap()));
+}
+
+#[test]
+fn a_batch_is_handed_over_when_it_is_full_or_flushed_or_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("access.log");
+    let output = Output::open(Target::File(path.clone())).unwrap();
+    let writer = Arc::new(Writer::start(output, CAPACITY).unwrap());
+    let written = || {
+        assert_eq!(writer.flush(Duration::from_secs(20)), Flushed::Complete);
+        std::fs::read_to_string(&path).unwrap().lines().count()
+    };
+    let mut batch = Batch::new(writer.clone());
+    assert!(batch.is_on());
+    batch.line(Format::Json, &line(), []);
+    assert_eq!(written(), 0);
+    batch.flush();
+    assert_eq!(written(), 1);
+    for _ in 0..100 {
+        batch.line(Format::Json, &line(), []);
+    }
+    let many = written();
+    assert!((2..101).contains(&many), "{many}");
+    drop(batch);
+    assert_eq!(written(), 101);
+    assert_eq!(writer.dropped(), 0);
 }

@@ -109,7 +109,7 @@ fn run(queue: &Queue, mut output: Output) {
     while let Some(task) = queue.next() {
         match task {
             Task::Write(batch) => {
-                let written = output.write(&batch.text, || wait(queue));
+                let written = output.write(&batch.text, || queue.pause(PAUSE));
                 is_failing = tell(&output, &written, is_failing);
                 if !matches!(written, Written::All) {
                     queue.count_dropped(u64::from(batch.lines));
@@ -147,10 +147,4 @@ fn tell(output: &Output, written: &Written, was_failing: bool) -> bool {
         }
         Written::Stopped => was_failing,
     }
-}
-
-/// Waits a little for an output that is not ready; says whether to go on trying.
-fn wait(queue: &Queue) -> bool {
-    thread::sleep(PAUSE);
-    !queue.is_abandoned()
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Flushed;
 use super::output::Output;
@@ -36,7 +36,7 @@ pub(super) struct Queue {
     state: Mutex<State>,
     /// There is a task, or no more will come.
     ready: Condvar,
-    /// A task is done.
+    /// A task is done, or nobody waits for it any more.
     idle: Condvar,
     capacity: usize,
     is_on: AtomicBool,
@@ -174,11 +174,15 @@ impl Queue {
         let lines = batches.sum();
         state.bytes = state.in_hand;
         drop(state);
+        self.idle.notify_all();
         self.count_dropped(lines);
     }
 
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.state().is_abandoned
+    /// Waits a little for an output that is not ready; says whether to go on trying.
+    pub(super) fn pause(&self, span: Duration) -> bool {
+        let waited = self.idle.wait_timeout_while(self.state(), span, |state| !state.is_abandoned);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !state.is_abandoned
     }
 
     pub(super) fn count_dropped(&self, lines: u64) {
