@@ -2,7 +2,7 @@
 //!
 //! It runs on the control runtime, away from the workers, and sees the process through [`View`]
 //! alone. Who can reach it may reload; it changes nothing else. A web page must not be able to
-//! use it through the operator's browser: see [`guard`].
+//! use it through the operator's browser: see `guard.rs`.
 
 mod answer;
 pub mod client;
