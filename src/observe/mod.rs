@@ -4,4 +4,6 @@
 //! own, and both logs go through a bounded queue to a thread that may block in their place.
 
 pub mod access;
+pub mod log;
 pub mod metrics;
+pub mod writer;

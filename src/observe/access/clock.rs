@@ -1,9 +1,10 @@
 //! Points in time as text; the text of a second is made once.
 
-use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
+
+use super::number::thousandths;
 
 /// A point in time, as text. All times are UTC.
 #[derive(Debug, Default)]
@@ -31,7 +32,10 @@ impl Clock {
 
     /// RFC 3339 with milliseconds: `2026-02-03T04:05:06.789Z`.
     pub(super) fn rfc3339(&self, out: &mut Vec<u8>) {
-        let _ = write!(out, "{}.{:03}Z", self.rfc3339, self.millisecond);
+        out.extend_from_slice(self.rfc3339.as_bytes());
+        out.push(b'.');
+        thousandths(out, self.millisecond);
+        out.push(b'Z');
     }
 
     /// The Common Log Format: `03/Feb/2026:04:05:06 +0000`.

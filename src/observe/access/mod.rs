@@ -2,22 +2,25 @@
 //!
 //! What a line never shows: values of the query (each is replaced by `*`, and so is a key without
 //! a value), user information and fragment of the referer, cookies and credentials. Everything
-//! that a client wrote is escaped and bounded, so a line is always one line, and at most about
-//! 20 KiB long.
+//! that a client wrote is escaped and bounded, so a line is always one line, and at most
+//! 50 KB long.
 
+mod batch;
 mod clock;
 mod escape;
 mod mask;
+mod number;
 
 #[cfg(test)]
 mod tests;
 
-use std::io::Write;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+pub use batch::Batch;
 use clock::Clock;
 use escape::{Text, clip};
+use number::{address, milliseconds, number};
 use serde::Deserialize;
 
 /// Longest path that is shown, in bytes; also the longest shown part of a query's keys.
@@ -134,7 +137,9 @@ impl Formatter {
     fn json<'a>(&self, line: &Line<'_>, attempts: impl IntoIterator<Item = Attempt<'a>>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
         self.clock.rfc3339(out);
-        put(out, format_args!("\",\"client\":\"{}\"", line.client));
+        out.extend_from_slice(b"\",\"client\":\"");
+        address(out, line.client);
+        out.push(b'"');
         text(out, "method", clip(line.method, MAX_TEXT));
         text(out, "host", clip(line.host, MAX_TEXT));
         text(out, "path", clip(line.path, MAX_PATH));
@@ -145,16 +150,17 @@ impl Formatter {
         }
         text(out, "version", line.version.as_bytes());
         optional(out, "tls", line.tls);
-        put(
-            out,
-            format_args!(
-                ",\"status\":{},\"received_bytes\":{},\"sent_bytes\":{}",
-                line.status, line.received, line.sent
-            ),
-        );
-        milliseconds(out, ",\"duration_ms\":", line.duration);
+        out.extend_from_slice(b",\"status\":");
+        number(out, u64::from(line.status));
+        out.extend_from_slice(b",\"received_bytes\":");
+        number(out, line.received);
+        out.extend_from_slice(b",\"sent_bytes\":");
+        number(out, line.sent);
+        out.extend_from_slice(b",\"duration_ms\":");
+        milliseconds(out, line.duration);
         if let Some(first_byte) = line.first_byte {
-            milliseconds(out, ",\"first_byte_ms\":", first_byte);
+            out.extend_from_slice(b",\"first_byte_ms\":");
+            milliseconds(out, first_byte);
         }
         text(out, "listener", line.listener.as_bytes());
         optional(out, "route", line.route);
@@ -176,7 +182,8 @@ impl Formatter {
 
     /// `host ident user [time] "request" status bytes`; neither ident nor user is known here.
     fn common(&self, line: &Line<'_>, out: &mut Vec<u8>) {
-        put(out, format_args!("{} - - [", line.client));
+        address(out, line.client);
+        out.extend_from_slice(b" - - [");
         self.clock.common(out);
         out.extend_from_slice(b"] \"");
         Text::Plain.write(clip(line.method, MAX_TEXT), out);
@@ -186,10 +193,14 @@ impl Formatter {
             out.push(b'?');
             mask::query(Text::Plain, clip(query, MAX_PATH), out);
         }
-        put(out, format_args!(" {}\" {} ", line.version, line.status));
+        out.push(b' ');
+        out.extend_from_slice(line.version.as_bytes());
+        out.extend_from_slice(b"\" ");
+        number(out, u64::from(line.status));
+        out.push(b' ');
         match line.sent {
             0 => out.push(b'-'),
-            sent => put(out, format_args!("{sent}")),
+            sent => number(out, sent),
         }
         out.push(b'\n');
     }
@@ -232,21 +243,11 @@ fn failed<'a>(out: &mut Vec<u8>, attempts: impl IntoIterator<Item = Attempt<'a>>
         Text::Json.write(attempt.endpoint.as_bytes(), out);
         out.push(b'"');
         text(out, "reason", attempt.reason.as_bytes());
-        milliseconds(out, ",\"ms\":", attempt.took);
+        out.extend_from_slice(b",\"ms\":");
+        milliseconds(out, attempt.took);
         out.push(b'}');
     }
     if out.len() > start {
         out.push(b']');
     }
-}
-
-/// Milliseconds with three decimals.
-fn milliseconds(out: &mut Vec<u8>, before: &str, span: Duration) {
-    let micros = span.as_micros();
-    put(out, format_args!("{before}{}.{:03}", micros / 1000, micros % 1000));
-}
-
-fn put(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing to a Vec does not fail.
-    let _ = out.write_fmt(text);
 }

@@ -170,7 +170,7 @@ impl Scrape {
         for ((upstream, endpoint), totals) in &endpoints {
             family.counter(&[("upstream", upstream), ("endpoint", endpoint)], totals.ejections)?;
         }
-        let mut family = out.gauge("proxy_endpoints", "1 for the state that an endpoint is in")?;
+        let mut family = out.gauge("proxy_endpoints", "Endpoints of that name, by state")?;
         for ((upstream, endpoint), totals) in &endpoints {
             for (state, count) in Health::ALL.iter().zip(totals.states) {
                 let labels = [("upstream", *upstream), ("endpoint", *endpoint), ("state", state.name())];
@@ -260,10 +260,16 @@ struct Family<'a>(MetricEncoder<'a>);
 
 impl Family<'_> {
     fn counter(&mut self, labels: &[(&str, &str)], value: u64) -> fmt::Result {
+        if labels.is_empty() {
+            return self.0.encode_counter::<NoLabelSet, u64, u64>(&value, None);
+        }
         self.0.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, u64>(&value, None)
     }
 
     fn gauge(&mut self, labels: &[(&str, &str)], value: u64) -> fmt::Result {
+        if labels.is_empty() {
+            return self.0.encode_gauge(&value);
+        }
         self.0.encode_family(&labels)?.encode_gauge(&value)
     }
 

@@ -48,7 +48,9 @@ impl Registry {
         let shards = (0..workers.max(1)).map(|_| Arc::new(Shard::new(reasons.len()))).collect();
         let labels =
             Labels { routes: Names::new(shard::MAX_ROUTES), listeners: Names::new(shard::MAX_LISTENERS) };
-        Registry { shards, reasons, names: Mutex::new(labels) }
+        let registry = Registry { shards, reasons, names: Mutex::new(labels) };
+        registry.expose([], []);
+        registry
     }
 
     /// The shard of the worker of that number. Only one thread may write to a shard, or counts
@@ -68,7 +70,7 @@ impl Registry {
         ListenerId(self.labels().listeners.intern(name))
     }
 
-    /// From now on exactly these are exported: call it when a configuration has become the
+    /// From now on exactly these are exported, and [`RouteId::NONE`]: call it when a configuration has become the
     /// current one, so that one which failed to build leaves no trace. What is hidden goes on
     /// counting, and continues there if its name comes back.
     pub fn expose(
@@ -77,7 +79,7 @@ impl Registry {
         listeners: impl IntoIterator<Item = ListenerId>,
     ) {
         let mut labels = self.labels();
-        labels.routes.expose(routes.into_iter().map(|route| route.0));
+        labels.routes.expose(routes.into_iter().chain([RouteId::NONE]).map(|route| route.0));
         labels.listeners.expose(listeners.into_iter().map(|listener| listener.0));
     }
 

@@ -16,11 +16,6 @@ impl RouteId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerId(pub(super) u32);
 
-impl ListenerId {
-    /// A connection of no listener; exported as `listener=""`.
-    pub const NONE: ListenerId = ListenerId(NONE);
-}
-
 /// The empty name.
 const NONE: u32 = 0;
 /// All names that came after the table was full.
@@ -47,8 +42,8 @@ impl Names {
     /// No names but the two that are always there.
     pub(super) fn new(capacity: usize) -> Names {
         let mut names = Names { numbers: HashMap::new(), list: Vec::new(), capacity };
-        names.push("", true);
-        names.push("(other)", false);
+        names.push("");
+        names.push("(other)");
         names
     }
 
@@ -56,15 +51,15 @@ impl Names {
     pub(super) fn intern(&mut self, name: &str) -> u32 {
         match self.numbers.get(name) {
             Some(number) => *number,
-            None if self.list.len() < self.capacity => self.push(name, false),
+            None if self.list.len() < self.capacity => self.push(name),
             None => OTHER,
         }
     }
 
-    /// Exports exactly these, and requests of no name.
+    /// Exports exactly these.
     pub(super) fn expose(&mut self, numbers: impl Iterator<Item = u32>) {
         self.list.iter_mut().for_each(|name| name.exposed = false);
-        for number in numbers.chain([NONE]) {
+        for number in numbers {
             if let Some(name) = self.list.get_mut(number as usize) {
                 name.exposed = true;
             }
@@ -77,11 +72,11 @@ impl Names {
         numbered.map(|(number, name)| (number, name.text.clone())).collect()
     }
 
-    fn push(&mut self, name: &str, exposed: bool) -> u32 {
+    fn push(&mut self, name: &str) -> u32 {
         let number = self.list.len() as u32;
         let text: Arc<str> = name.into();
         self.numbers.insert(text.clone(), number);
-        self.list.push(Name { text, exposed });
+        self.list.push(Name { text, exposed: false });
         number
     }
 }
@@ -95,7 +90,7 @@ mod tests {
         let mut names = Names::new(10);
         let (first, second) = (names.intern("a"), names.intern("b"));
         names.expose([second].into_iter());
-        assert_eq!(names.exposed().iter().map(|(_, name)| &**name).collect::<Vec<_>>(), ["", "b"]);
+        assert_eq!(names.exposed().iter().map(|(_, name)| &**name).collect::<Vec<_>>(), ["b"]);
         assert_eq!(names.intern("a"), first);
     }
 
@@ -103,7 +98,7 @@ mod tests {
     fn a_name_that_was_never_exposed_is_not_exported() {
         let mut names = Names::new(10);
         names.intern("a");
-        assert_eq!(names.exposed().len(), 1);
+        assert!(names.exposed().is_empty());
     }
 
     #[test]
@@ -113,6 +108,6 @@ mod tests {
         let (second, third) = (names.intern("b"), names.intern("c"));
         assert_eq!((second, third), (OTHER, OTHER));
         names.expose([kept, second, third].into_iter());
-        assert_eq!(names.exposed().len(), 3);
+        assert_eq!(names.exposed().len(), 2);
     }
 }

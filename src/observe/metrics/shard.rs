@@ -267,13 +267,13 @@ mod tests {
     fn a_dropped_guard_ends_its_exchange_and_its_connection() {
         let shard = Arc::new(Shard::new(0));
         let mut totals = ListenerTotals::default();
-        let (exchange, connection) = (shard.exchange(), shard.connection_opened(ListenerId::NONE));
+        let (exchange, connection) = (shard.exchange(), shard.connection_opened(ListenerId(2)));
         assert_eq!(shard.running(), 1);
-        shard.add_listener(0, &mut totals);
+        shard.add_listener(2, &mut totals);
         assert_eq!((totals.accepted, totals.open), (1, 1));
         drop((exchange, connection));
         let mut totals = ListenerTotals::default();
-        shard.add_listener(0, &mut totals);
+        shard.add_listener(2, &mut totals);
         assert_eq!((shard.running(), totals.accepted, totals.open), (0, 1, 0));
     }
 
