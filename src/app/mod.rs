@@ -1,45 +1,75 @@
-//! temp
+//! The life of the process: start, reload, drain.
+//!
+//! One task on the control runtime owns everything that changes: signals, a changed file and the
+//! admin listener ask it, and it answers them one after another. Workers get immutable snapshots
+//! and a few commands.
 
+use std::io;
+use std::path::{Path, PathBuf};
 
+mod control;
+mod difference;
+mod gates;
 pub mod notify;
+mod reload;
 pub mod signals;
+mod state;
 pub mod watch;
 
-use std::path::Path;
-use std::sync::Arc;
+use crate::config::{self, Config, Report};
+use crate::net::tls::TlsError;
+use crate::observe::log::LogError;
+use reload::CompileError;
+use signals::Origin;
 
-use crate::health::PlainDial;
-use crate::net::{inherit::Inherited, listen};
-use crate::proxy::Worker;
-use crate::server::{Command, Team, thread};
-use crate::snapshot::{Live, build};
+/// Why the process could not start, or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration is wrong: everything that is, each with its place.
+    #[error("{0}")]
+    Config(Report),
+    /// The TLS library can not be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The log could not be set up.
+    #[error("the log could not be set up")]
+    Log(#[from] LogError),
+    /// The system refused something that the process can not do without.
+    #[error("{what}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+}
 
-/// temp
-pub fn run(path: &Path) {
-    let config = crate::config::load(path).unwrap_or_else(|r| panic!("{r}"));
-    let snapshot = build(config, None, &mut |_, _| Ok(None)).unwrap();
-    let live = Arc::new(Live::new(snapshot));
-    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let workers = live.load().config.server.workers.fixed().unwrap_or(2) as usize;
-    for u in &live.load().upstreams {
-        u.start(rt.handle(), Arc::new(PlainDial));
+impl RunError {
+    fn system(what: &'static str) -> impl Fn(io::Error) -> RunError {
+        move |source| RunError::System { what, source }
     }
-    let (team, boxes) = Team::new(workers);
-    for (n, commands) in boxes.into_iter().enumerate() {
-        let live = live.clone();
-        thread::start(n, team.clone(), commands, move || Worker::new(live, Default::default())).unwrap();
-    }
-    rt.block_on(async {
-        for l in live.load().listeners() {
-            for b in &l.settings.bind {
-                let a: listen::Address = b.get_ref().to_string().parse().unwrap();
-                for bound in listen::bind(&a, workers, Inherited::of_process()).unwrap() {
-                    for (n, s) in bound.sockets.into_iter().enumerate() {
-                        team.tell(n, Command::Listen(l.number, s)).await;
-                    }
-                }
-            }
-        }
-        std::future::pending::<()>().await
-    });
+}
+
+/// Reads a configuration file and judges all of it that needs no running proxy.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn check(path: &Path) -> Result<Config, RunError> {
+    let config = config::load(path).map_err(RunError::Config)?;
+    reload::compile(config.clone()).map_err(|error| match error {
+        CompileError::Config(report) => RunError::Config(report),
+        CompileError::Tls(error) => RunError::Tls(error),
+    })?;
+    Ok(config)
+}
+
+/// Serves what the file says until `origin` asks for the end, then drains. Blocks the thread.
+///
+/// # Errors
+/// When it can not start; once it serves, a bad file or a lost socket never ends it.
+pub fn run(path: &Path, origin: Origin) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(RunError::system("the control runtime could not be made"))?;
+    runtime.block_on(control::run(PathBuf::from(path), origin))
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::observe::access::Format as AccessFormat;
+use crate::observe::log::Format;
 use crate::units::{self, UnitError};
 
 /// The two logs: its own, and one line per request.
@@ -65,19 +67,6 @@ impl<'de> Deserialize<'de> for Level {
     }
 }
 
-/// How the log looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// Text on a terminal, else JSON.
-    #[default]
-    Auto,
-    /// Text.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
 /// Where the access log goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Access {
@@ -107,17 +96,4 @@ impl<'de> Deserialize<'de> for Access {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Access, D::Error> {
         units::text(deserializer, "\"off\", \"stdout\" or the path of a file")
     }
-}
-
-/// How access lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AccessFormat {
-    /// One JSON object per line, with every field.
-    #[default]
-    Json,
-    /// The Common Log Format.
-    Common,
-    /// The Common Log Format with referer and user agent.
-    Combined,
 }

@@ -34,6 +34,8 @@ pub struct Client {
     pub local: SocketAddr,
     /// Plain or TLS.
     pub scheme: Scheme,
+    /// The version of TLS; `None` on clear text.
+    pub tls: Option<&'static str>,
     /// Number of the listener in the snapshot, for routes that name listeners.
     pub listener: u32,
     /// Whether the peer is in `trusted_proxies`, so that its forwarding fields are believed.
@@ -43,7 +45,14 @@ pub struct Client {
 impl Default for Client {
     fn default() -> Client {
         let nobody = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
-        Client { address: nobody, local: nobody, scheme: Scheme::Http, listener: 0, trusted: false }
+        Client {
+            address: nobody,
+            local: nobody,
+            scheme: Scheme::Http,
+            tls: None,
+            listener: 0,
+            trusted: false,
+        }
     }
 }
 

@@ -54,6 +54,7 @@ pub async fn handle<C: Client>(
     room: &mut Room,
     timer: &Timer,
 ) -> Ended {
+    let _running = worker.shard.exchange();
     let view = worker.view();
     let started = Instant::now();
     room.journal.begin(started);

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxHashMap;
 
-use super::journal::{AccessBuffer, Journal};
+use super::journal::Journal;
 use super::pool::Pool;
 use super::replay::Replay;
 use crate::balance::PickContext;
@@ -15,6 +15,8 @@ use crate::clock::Timers;
 use crate::endpoint::Endpoint;
 use crate::http::{Exchange, Reason};
 
+use crate::observe::access::Batch;
+use crate::observe::metrics::Shard;
 use crate::snapshot::{Live, Snapshot};
 use crate::upstream::{Membership, Upstream};
 
@@ -30,8 +32,10 @@ pub struct Worker {
     draining: Cell<bool>,
     /// Deadlines.
     pub timers: Timers,
+    /// Metrics that only this worker writes.
+    pub shard: Arc<Shard>,
     /// Access lines that wait for the writer.
-    pub access: RefCell<AccessBuffer>,
+    pub access: RefCell<Batch>,
 }
 
 /// A snapshot as this worker sees it.
@@ -77,7 +81,7 @@ const KEPT_FIELDS: usize = 64;
 
 impl Worker {
     /// A worker on the current thread.
-    pub fn new(live: Arc<Live>, access: AccessBuffer) -> Worker {
+    pub fn new(live: Arc<Live>, shard: Arc<Shard>, access: Batch) -> Worker {
         let snapshot = live.load();
         let worker = Worker {
             live,
@@ -88,6 +92,7 @@ impl Worker {
             draining: Cell::new(false),
             timers: Timers::default(),
 
+            shard,
             access: RefCell::new(access),
         };
         worker.adopt(snapshot);

@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::AbortHandle;
+use tokio_rustls::server::TlsStream;
 
 use super::h1;
 use super::team::{Command, Team};
-use crate::http::{Client as Peer, Scheme};
+use crate::http::{Client as Peer, Reason, Scheme};
+use crate::net::tls::{Acceptor, Handshake, HandshakeError, Version};
 use crate::net::{Stream, Wire, listen};
+use crate::observe::metrics;
 use crate::proxy::Worker;
 use crate::snapshot::Listener;
 
@@ -95,19 +98,24 @@ impl Door {
     }
 
     fn greet(&self, listener: u32, stream: TcpStream, peer: SocketAddr) {
-        // Both fail only when the connection has gone already.
-        let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { return };
+        // Fails only when the connection has gone already. TCP_NODELAY comes from the listener.
+        let Ok(local) = stream.local_addr() else { return };
         self.serve(listener, Stream::Tcp(stream), peer, local);
     }
 
     fn serve(&self, listener: u32, stream: Stream, peer: SocketAddr, local: SocketAddr) {
         let view = self.worker.view();
         let Some(listener) = view.snapshot.listener(listener) else { return };
+        if self.team.is_full() {
+            self.worker.shard.reason(Reason::Overloaded as usize);
+            return;
+        }
         let presence = self.team.enter(self.number);
+        let counted = self.worker.shard.connection_opened(listener.counted);
         let worker = self.worker.clone();
         tokio::task::spawn_local(async move {
             converse(&worker, listener, stream, peer, local).await;
-            drop(presence);
+            drop((presence, counted));
         });
     }
 }
@@ -122,6 +130,48 @@ async fn converse(
 ) {
     let scheme = if listener.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let trusted = listener.trusts(address.ip());
-    let peer = Peer { address, local, scheme, listener: listener.number, trusted };
+    let mut peer = Peer { address, local, scheme, tls: None, listener: listener.number, trusted };
+    let stream = match (&listener.tls, stream) {
+        (Some(acceptor), Stream::Tcp(stream)) => {
+            // Boxed: the handshake is a short part of a connection's life and a large part of its state.
+            let Some(stream) = Box::pin(handshake(worker, &listener, acceptor, stream)).await else { return };
+            peer.tls = Some(Handshake::of(stream.get_ref().1).version.as_str());
+            Stream::Tls(stream)
+        }
+        (_, stream) => stream,
+    };
     h1::serve(worker, listener, peer, Wire::new(stream)).await;
+}
+
+async fn handshake(
+    worker: &Worker,
+    listener: &Listener,
+    acceptor: &Acceptor,
+    stream: TcpStream,
+) -> Option<Box<TlsStream<TcpStream>>> {
+    match acceptor.accept(stream).await {
+        Ok(stream) => {
+            worker.shard.handshake(listener.counted, counted(&Handshake::of(stream.get_ref().1)));
+            Some(stream)
+        }
+        Err(error) => {
+            let outcome = match error {
+                HandshakeError::Timeout => metrics::Handshake::TimedOut,
+                _ => metrics::Handshake::Failed,
+            };
+            worker.shard.handshake(listener.counted, outcome);
+            tracing::debug!(listener = &*listener.name, %error, "handshake failed");
+            None
+        }
+    }
+}
+
+/// A handshake as the metrics name it.
+fn counted(handshake: &Handshake) -> metrics::Handshake {
+    let version = match handshake.version {
+        Version::Tls12 => metrics::TlsVersion::Tls12,
+        Version::Tls13 => metrics::TlsVersion::Tls13,
+    };
+    let resumed = if handshake.resumed { metrics::Resumption::Resumed } else { metrics::Resumption::Full };
+    metrics::Handshake::Done(version, resumed)
 }

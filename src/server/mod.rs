@@ -5,4 +5,4 @@ pub mod h1;
 pub mod team;
 pub mod thread;
 
-pub use team::{Command, Team};
+pub use team::{Command, Gate, Team};

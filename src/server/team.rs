@@ -17,10 +17,10 @@ const MIN_IMBALANCE: usize = 4;
 /// What a worker can be told.
 #[derive(Debug)]
 pub enum Command {
-    /// Accept on this socket for the listener of that number.
-    Listen(u32, listen::Listener),
-    /// Accept no more for that listener.
-    Unlisten(u32),
+    /// Accept on this socket for a listener.
+    Listen(Gate, listen::Listener),
+    /// Accept no more at that gate.
+    Unlisten(Gate),
     /// Serve this connection, which another worker accepted.
     Adopt(u32, TcpStream, SocketAddr),
     /// Finish what runs and begin nothing new.
@@ -29,9 +29,25 @@ pub enum Command {
     Stop,
 }
 
+/// One bound address of a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gate {
+    /// The number of the listener in the snapshot.
+    pub listener: u32,
+    /// The number of the address, never used again.
+    pub address: u32,
+}
+
 /// All workers.
 #[derive(Clone, Debug)]
-pub struct Team(Arc<[Member]>);
+pub struct Team(Arc<Members>);
+
+#[derive(Debug)]
+struct Members {
+    all: Box<[Member]>,
+    /// How many connections there may be.
+    limit: AtomicUsize,
+}
 
 #[derive(Debug)]
 struct Member {
@@ -47,28 +63,39 @@ struct Load(AtomicUsize);
 impl Team {
     /// A team of so many workers, and the mailbox of each.
     pub fn new(size: usize) -> (Team, Vec<mpsc::Receiver<Command>>) {
-        let (members, mailboxes): (Vec<_>, _) = (0..size)
+        let (members, mailboxes): (Vec<_>, Vec<_>) = (0..size)
             .map(|_| {
                 let (mailbox, commands) = mpsc::channel(MAILBOX);
                 (Member { load: Load::default(), mailbox }, commands)
             })
             .unzip();
-        (Team(members.into()), mailboxes)
+        let members = Members { all: members.into(), limit: AtomicUsize::new(usize::MAX) };
+        (Team(Arc::new(members)), mailboxes)
     }
 
     /// How many workers there are.
     pub fn size(&self) -> usize {
-        self.0.len()
+        self.0.all.len()
     }
 
     /// Open connections of all workers.
     pub fn connections(&self) -> usize {
-        self.0.iter().map(|member| member.load.0.load(Relaxed)).sum()
+        self.0.all.iter().map(|member| member.load.0.load(Relaxed)).sum()
+    }
+
+    /// Whether another connection would be one too many.
+    pub fn is_full(&self) -> bool {
+        self.connections() >= self.0.limit.load(Relaxed)
+    }
+
+    /// Sets how many connections there may be.
+    pub fn set_limit(&self, limit: usize) {
+        self.0.limit.store(limit, Relaxed);
     }
 
     /// Tells one worker; `false` when it has ended. Cancel-safe.
     pub async fn tell(&self, worker: usize, command: Command) -> bool {
-        match self.0.get(worker) {
+        match self.0.all.get(worker) {
             Some(member) => member.mailbox.send(command).await.is_ok(),
             None => false,
         }
@@ -76,15 +103,15 @@ impl Team {
 
     /// Counts a connection of a worker until the guard is dropped.
     pub fn enter(&self, worker: usize) -> Presence {
-        self.0[worker].load.0.fetch_add(1, Relaxed);
+        self.0.all[worker].load.0.fetch_add(1, Relaxed);
         Presence { team: self.clone(), worker }
     }
 
     /// The worker that should take a connection which `worker` has accepted, when that is another.
     pub fn less_loaded(&self, worker: usize) -> Option<usize> {
         let load = |member: &Member| member.load.0.load(Relaxed);
-        let (least, fewest) = self.0.iter().map(load).enumerate().min_by_key(|(_, load)| *load)?;
-        let own = load(self.0.get(worker)?);
+        let (least, fewest) = self.0.all.iter().map(load).enumerate().min_by_key(|(_, load)| *load)?;
+        let own = load(self.0.all.get(worker)?);
         (own >= fewest + MIN_IMBALANCE.max(fewest / 8)).then_some(least)
     }
 
@@ -93,7 +120,7 @@ impl Team {
     /// # Errors
     /// The command, when the mailbox is full or closed.
     pub fn hand_over(&self, worker: usize, command: Command) -> Result<(), Command> {
-        let Some(member) = self.0.get(worker) else { return Err(command) };
+        let Some(member) = self.0.all.get(worker) else { return Err(command) };
         member.mailbox.try_send(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command) => command,
         })
@@ -109,7 +136,7 @@ pub struct Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.team.0[self.worker].load.0.fetch_sub(1, Relaxed);
+        self.team.0.all[self.worker].load.0.fetch_sub(1, Relaxed);
     }
 }
 

@@ -11,11 +11,13 @@ use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, LocalSet};
 
 use super::accept::Door;
-use super::team::{Command, Team};
+use super::team::{Command, Gate, Team};
 use crate::proxy::Worker;
 
-/// How often idle upstream connections are looked through.
-const TIDY: Duration = Duration::from_secs(1);
+/// How often access lines that wait are handed to their writer.
+const FLUSH: Duration = Duration::from_millis(200);
+/// At every so many flushes idle upstream connections are looked through.
+const TIDY: u32 = 5;
 
 /// Starts the thread of one worker. It ends on [`Command::Stop`] or when all senders are gone.
 ///
@@ -39,32 +41,37 @@ pub fn start(
 async fn run(number: usize, team: Team, mut commands: mpsc::Receiver<Command>, worker: Rc<Worker>) {
     let sweeper = worker.clone();
     tokio::task::spawn_local(async move { sweeper.timers.sweep().await });
-    let mut tidy = tokio::time::interval(TIDY);
+    let (mut tidy, mut ticks) = (tokio::time::interval(FLUSH), 0u32);
     tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let door = Rc::new(Door { number, team, worker });
-    let mut listening: HashMap<u32, Vec<AbortHandle>> = HashMap::new();
+    let mut listening: HashMap<Gate, AbortHandle> = HashMap::new();
     loop {
         let command = tokio::select! {
             command = commands.recv() => command,
             _ = tidy.tick() => {
-                door.worker.tidy();
+                ticks = ticks.wrapping_add(1);
+                door.worker.access.borrow_mut().flush();
+                if ticks.is_multiple_of(TIDY) {
+                    door.worker.tidy();
+                }
                 continue;
             }
         };
         match command {
-            Some(Command::Listen(listener, socket)) => match door.clone().open(listener, socket) {
-                Ok(task) => listening.entry(listener).or_default().push(task),
-                Err(error) => tracing::error!(listener, %error, "can not accept"),
+            Some(Command::Listen(gate, socket)) => match door.clone().open(gate.listener, socket) {
+                Ok(task) => drop(listening.insert(gate, task)),
+                Err(error) => tracing::error!(listener = gate.listener, %error, "can not accept"),
             },
-            Some(Command::Unlisten(listener)) => {
-                listening.remove(&listener).into_iter().flatten().for_each(|task| task.abort());
-            }
+            Some(Command::Unlisten(gate)) => listening.remove(&gate).iter().for_each(AbortHandle::abort),
             Some(Command::Adopt(listener, stream, peer)) => door.adopt(listener, stream, peer),
             Some(Command::Drain) => {
-                listening.drain().flat_map(|(_, tasks)| tasks).for_each(|task| task.abort());
+                listening.drain().for_each(|(_, task)| task.abort());
                 door.worker.drain();
             }
-            Some(Command::Stop) | None => return,
+            Some(Command::Stop) | None => {
+                door.worker.access.borrow_mut().flush();
+                return;
+            }
         }
     }
 }

@@ -4,86 +4,95 @@
 //! snapshot can not. What is equal to a part of the previous snapshot is used again.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use toml::Spanned;
 
 use super::{Action, Fixed, Listener, Route, Snapshot};
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError, Report};
 use crate::middleware::{self, Middleware};
 use crate::net::tls::Acceptor;
+use crate::observe::metrics::Registry;
 use crate::route::settings::{self, Settings};
-use crate::route::split::SplitError;
-use crate::route::{Entry, Redirect, Rewrite, Split, Table, TableError, TemplateError};
+use crate::route::{Entry, Redirect, Rewrite, Split, Table, TableError};
 use crate::units::Generation;
 use crate::upstream::Upstream;
 
-/// Why a configuration can not be compiled although each of its tables is valid.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// The routes do not make a table.
-    #[error("routes")]
-    Table(#[from] TableError),
-    /// A target template of a route.
-    #[error("route `{route}`: {source}")]
-    Template {
-        /// The route.
-        route: Arc<str>,
-        /// What is wrong with it.
-        source: TemplateError,
-    },
-    /// A split without weight.
-    #[error("route `{route}`: {source}")]
-    Split {
-        /// The route.
-        route: Arc<str>,
-        /// What is wrong with it.
-        source: SplitError,
-    },
-    /// A middleware that asks for what none may do.
-    #[error("middleware `{name}`: {source}")]
-    Middleware {
-        /// The middleware.
-        name: String,
-        /// What is wrong with it.
-        source: middleware::BuildError,
-    },
-    /// A name that stands for nothing; the configuration's own checks find these first.
-    #[error("`{0}` is not defined")]
-    Dangling(String),
-    /// Certificates or keys that can not be used.
-    #[error("listener `{listener}`: {source}")]
-    Tls {
-        /// The listener.
-        listener: String,
-        /// What is wrong with it.
-        source: crate::net::tls::TlsError,
-    },
+/// What a snapshot is built with, beside the configuration.
+pub struct Means<'a> {
+    /// Gives out the numbers that requests are counted under.
+    pub registry: &'a Registry,
+    /// Makes the TLS side of a listener; the message says why it can not be.
+    pub acceptor: &'a dyn Fn(&config::listener::Tls, &config::Listener) -> Result<Arc<Acceptor>, String>,
 }
 
-/// Compiles a configuration. `acceptor` makes the TLS side of a listener.
+/// Compiles a configuration.
 ///
 /// # Errors
-/// The first [`BuildError`].
-pub fn build(
-    config: Config,
-    previous: Option<&Snapshot>,
-    acceptor: &mut dyn FnMut(&str, &config::Listener) -> Result<Option<Arc<Acceptor>>, BuildError>,
-) -> Result<Snapshot, BuildError> {
+/// All that is wrong with it, each with its place.
+pub fn build(config: Config, previous: Option<&Snapshot>, means: &Means<'_>) -> Result<Snapshot, Report> {
+    let mut errors = Errors { config: &config, found: Vec::new() };
     let generation = previous.map_or(Generation(1), |snapshot| snapshot.generation.next());
-    let listeners = listeners(&config, previous, acceptor)?;
+    let listeners = listeners(&config, previous, means, &mut errors);
     let upstreams = upstreams(&config, previous);
     let numbers = Numbers::new(&listeners, &upstreams);
-    let middlewares = middlewares(&config)?;
-    let routes = config
+    let middlewares = middlewares(&config, &mut errors);
+    let routes: Vec<Route> = config
         .routes
         .iter()
         .enumerate()
-        .map(|(place, settings)| route(place, settings.get_ref(), &numbers, &middlewares))
-        .collect::<Result<Vec<_>, _>>()?;
-    let table = table(&config, &numbers)?;
-    Ok(Snapshot { generation, table, routes, upstreams, listeners, since: Instant::now(), config })
+        .filter_map(|(place, settings)| {
+            let name = config.route_name(place);
+            let number = means.registry.route(&name);
+            let compiled = route(settings.get_ref(), &numbers, &middlewares);
+            let (action, middlewares, rewrite) = errors.check(settings.span(), compiled)?;
+            let Settings { host_header, timeouts, retry, .. } = settings.get_ref().clone();
+            Some(Route {
+                name: name.into(),
+                number,
+                action,
+                middlewares,
+                rewrite,
+                host_header,
+                timeouts,
+                retry,
+            })
+        })
+        .collect();
+    let table = table(&config, &numbers, &mut errors);
+    let found = errors.found;
+    match table {
+        Some(table) if found.is_empty() => {
+            Ok(Snapshot { generation, table, routes, upstreams, listeners, since: Instant::now(), config })
+        }
+        _ => Err(Report::new(found)),
+    }
+}
+
+/// What is wrong, with its place in the files.
+struct Errors<'a> {
+    config: &'a Config,
+    found: Vec<ConfigError>,
+}
+
+impl Errors<'_> {
+    fn check<T, E: Display>(&mut self, place: Range<usize>, result: Result<T, E>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.found.push(self.config.sources.error(place, error.to_string()));
+                None
+            }
+        }
+    }
+}
+
+/// The configuration's own checks find these first, with better words.
+fn dangling(name: &Spanned<String>) -> String {
+    format!("`{}` is not defined", name.get_ref())
 }
 
 /// What names of the configuration stand for.
@@ -100,17 +109,15 @@ impl Numbers {
         }
     }
 
-    fn upstream(&self, name: &Spanned<String>) -> Result<usize, BuildError> {
-        let number = self.upstreams.get(name.get_ref()).copied();
-        number.ok_or_else(|| BuildError::Dangling(name.get_ref().clone()))
+    fn upstream(&self, name: &Spanned<String>) -> Result<usize, String> {
+        self.upstreams.get(name.get_ref()).copied().ok_or_else(|| dangling(name))
     }
 
-    fn listeners(&self, names: &[Spanned<String>]) -> Result<Vec<u32>, BuildError> {
-        let number = |name: &Spanned<String>| {
-            let number = self.listeners.get(name.get_ref()).copied();
-            number.ok_or_else(|| BuildError::Dangling(name.get_ref().clone()))
-        };
-        names.iter().map(number).collect()
+    fn listeners(&self, names: &[Spanned<String>]) -> Result<Vec<u32>, String> {
+        names
+            .iter()
+            .map(|name| self.listeners.get(name.get_ref()).copied().ok_or_else(|| dangling(name)))
+            .collect()
     }
 }
 
@@ -118,8 +125,9 @@ impl Numbers {
 fn listeners(
     config: &Config,
     previous: Option<&Snapshot>,
-    acceptor: &mut dyn FnMut(&str, &config::Listener) -> Result<Option<Arc<Acceptor>>, BuildError>,
-) -> Result<Vec<Option<Arc<Listener>>>, BuildError> {
+    means: &Means<'_>,
+    errors: &mut Errors<'_>,
+) -> Vec<Option<Arc<Listener>>> {
     let known = previous.map_or(&[][..], |snapshot| &snapshot.listeners);
     let trusted: Arc<[_]> = config.server.trusted_proxies.clone().into();
     let mut listeners = vec![None; known.len()];
@@ -128,11 +136,19 @@ fn listeners(
         let same = |one: &Option<Arc<Listener>>| one.as_ref().is_some_and(|one| &*one.name == name);
         let number = known.iter().position(same).unwrap_or(listeners.len());
         listeners.resize(listeners.len().max(number + 1), None);
-        let tls = acceptor(name, settings)?;
+        let tls = match &settings.tls {
+            None => None,
+            Some(tls) => match errors.check(tls.span(), (means.acceptor)(tls.get_ref(), settings)) {
+                None => continue,
+                acceptor => acceptor,
+            },
+        };
+        let counted = means.registry.listener(name);
         let (name, settings, trusted) = (name.into(), settings.clone(), trusted.clone());
-        listeners[number] = Some(Arc::new(Listener { number: number as u32, name, settings, tls, trusted }));
+        listeners[number] =
+            Some(Arc::new(Listener { number: number as u32, counted, name, settings, tls, trusted }));
     }
-    Ok(listeners)
+    listeners
 }
 
 /// An upstream whose settings are equal goes on as it is; another one of the same name hands its
@@ -154,67 +170,60 @@ fn upstreams(config: &Config, previous: Option<&Snapshot>) -> Vec<Arc<Upstream>>
 
 type Middlewares = BTreeMap<String, Arc<dyn Middleware>>;
 
-fn middlewares(config: &Config) -> Result<Middlewares, BuildError> {
-    let build = |(name, settings): (&Spanned<String>, &middleware::Settings)| {
-        let name = name.get_ref().clone();
-        match middleware::build(settings) {
-            Ok(built) => Ok((name, Arc::from(built))),
-            Err(source) => Err(BuildError::Middleware { name, source }),
-        }
-    };
-    config.middlewares.iter().map(build).collect()
+fn middlewares(config: &Config, errors: &mut Errors<'_>) -> Middlewares {
+    config
+        .middlewares
+        .iter()
+        .filter_map(|(name, settings)| {
+            let built = errors.check(name.span(), middleware::build(settings))?;
+            Some((name.get_ref().clone(), Arc::from(built)))
+        })
+        .collect()
 }
 
-fn route(
-    place: usize,
-    settings: &Settings,
-    numbers: &Numbers,
-    middlewares: &Middlewares,
-) -> Result<Route, BuildError> {
-    let name: Arc<str> = match &settings.name {
-        Some(name) => name.get_ref().as_str().into(),
-        None => format!("route-{}", place + 1).into(),
-    };
-    let used = |name: &Spanned<String>| {
-        let middleware = middlewares.get(name.get_ref()).cloned();
-        middleware.ok_or_else(|| BuildError::Dangling(name.get_ref().clone()))
-    };
-    let rewrite = Rewrite::new(settings);
-    Ok(Route {
-        action: action(settings, numbers, &name)?,
-        middlewares: settings.middlewares.iter().map(used).collect::<Result<_, _>>()?,
-        rewrite: rewrite.map_err(|source| BuildError::Template { route: name.clone(), source })?,
-        host_header: settings.host_header.clone(),
-        timeouts: settings.timeouts,
-        retry: settings.retry.clone(),
-        name,
-    })
+type Compiled = (Action, Vec<Arc<dyn Middleware>>, Rewrite);
+
+fn route(settings: &Settings, numbers: &Numbers, middlewares: &Middlewares) -> Result<Compiled, String> {
+    let used =
+        |name: &Spanned<String>| middlewares.get(name.get_ref()).cloned().ok_or_else(|| dangling(name));
+    let list = settings.middlewares.iter().map(used).collect::<Result<_, _>>()?;
+    let rewrite = Rewrite::new(settings).map_err(|error| error.to_string())?;
+    Ok((action(settings, numbers)?, list, rewrite))
 }
 
-fn action(settings: &Settings, numbers: &Numbers, route: &Arc<str>) -> Result<Action, BuildError> {
+fn action(settings: &Settings, numbers: &Numbers) -> Result<Action, String> {
     match settings.actions().next() {
         Some(settings::Action::To(name)) => Ok(Action::Forward(numbers.upstream(name)?)),
         Some(settings::Action::Split(weights)) => {
-            let split = Split::new(weights.values().map(|weight| weight.0));
-            let split = split.map_err(|source| BuildError::Split { route: route.clone(), source })?;
+            let split =
+                Split::new(weights.values().map(|weight| weight.0)).map_err(|error| error.to_string())?;
             let targets = weights.keys().map(|name| numbers.upstream(name)).collect::<Result<_, _>>()?;
             Ok(Action::Split(split, targets))
         }
-        Some(settings::Action::Redirect(redirect)) => match Redirect::new(redirect, &settings.path) {
-            Ok(compiled) => Ok(Action::Redirect(compiled, redirect.status.get())),
-            Err(source) => Err(BuildError::Template { route: route.clone(), source }),
-        },
+        Some(settings::Action::Redirect(redirect)) => {
+            let compiled = Redirect::new(redirect, &settings.path).map_err(|error| error.to_string())?;
+            Ok(Action::Redirect(compiled, redirect.status.get()))
+        }
         Some(settings::Action::Respond(respond)) => Ok(Action::Respond(Fixed(respond.clone()))),
-        None => Err(BuildError::Dangling(format!("{route}: to, split, redirect or respond"))),
+        None => Err("a route needs one of `to`, `split`, `redirect` or `respond`".to_owned()),
     }
 }
 
-fn table(config: &Config, numbers: &Numbers) -> Result<Table, BuildError> {
+fn table(config: &Config, numbers: &Numbers, errors: &mut Errors<'_>) -> Option<Table> {
     let listeners: Vec<Vec<u32>> = config
         .routes
         .iter()
-        .map(|route| numbers.listeners(&route.get_ref().listeners))
-        .collect::<Result<_, _>>()?;
+        .map(|route| {
+            errors.check(route.span(), numbers.listeners(&route.get_ref().listeners)).unwrap_or_default()
+        })
+        .collect();
     let entries = config.routes.iter().zip(&listeners);
-    Ok(Table::new(entries.map(|(route, listeners)| Entry { settings: route.get_ref(), listeners }))?)
+    let built = Table::new(entries.map(|(route, listeners)| Entry { settings: route.get_ref(), listeners }));
+    let place = match &built {
+        Err(TableError::TooManyCaptures { route, .. }) => {
+            config.routes.get(*route as usize).map_or(0..0, Spanned::span)
+        }
+        Ok(_) => 0..0,
+    };
+    errors.check(place, built)
 }

@@ -11,6 +11,7 @@ use crate::config::{self, Config, listener::UnknownHost};
 use crate::http::{Exchange, Reason};
 use crate::middleware::Middleware;
 use crate::net::tls::Acceptor;
+use crate::observe::metrics::{ListenerId, RouteId};
 use crate::route::settings::{HostHeader, Retries, Timeouts};
 use crate::route::{self, Redirect, Rewrite, Split, Table};
 use crate::units::{Generation, Network};
@@ -18,7 +19,7 @@ use crate::upstream::Upstream;
 
 mod build;
 
-pub use build::{BuildError, build};
+pub use build::{Means, build};
 
 /// A compiled configuration.
 #[derive(Debug)]
@@ -56,6 +57,8 @@ impl Snapshot {
 pub struct Route {
     /// Its name in logs and metrics.
     pub name: Arc<str>,
+    /// What it is counted under.
+    pub number: RouteId,
     /// What happens to its requests.
     pub action: Action,
     /// In the order of `use`.
@@ -105,6 +108,8 @@ impl Fixed {
 pub struct Listener {
     /// Stays with the name over reloads.
     pub number: u32,
+    /// What it is counted under.
+    pub counted: ListenerId,
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// The table of the configuration.

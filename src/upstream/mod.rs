@@ -46,6 +46,8 @@ pub struct Upstream {
     membership: ArcSwap<Membership>,
     version: AtomicU64,
     cursor: Arc<Cursor>,
+    retries: AtomicU64,
+    retries_refused: AtomicU64,
     /// Names that have not been looked up yet.
     lookups: watch::Sender<usize>,
     /// Tells the background task that there are other endpoints or another ejection.
@@ -75,6 +77,8 @@ impl Upstream {
             membership: ArcSwap::from_pointee(membership),
             version: AtomicU64::new(1),
             cursor,
+            retries: AtomicU64::new(previous.map_or(0, |previous| previous.retries().0)),
+            retries_refused: AtomicU64::new(previous.map_or(0, |previous| previous.retries().1)),
             lookups: watch::Sender::new(unresolved),
             changed: Arc::new(Notify::new()),
             background: OnceLock::new(),
@@ -136,7 +140,15 @@ impl Upstream {
 
     /// Whether a retry may be made; takes its token if so.
     pub fn try_retry(&self) -> bool {
-        self.budget.as_ref().is_none_or(|budget| budget.try_spend(Moment::now()))
+        let allowed = self.budget.as_ref().is_none_or(|budget| budget.try_spend(Moment::now()));
+        let counter = if allowed { &self.retries } else { &self.retries_refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+        allowed
+    }
+
+    /// Retries so far, and those that the budget has refused.
+    pub fn retries(&self) -> (u64, u64) {
+        (self.retries.load(Ordering::Relaxed), self.retries_refused.load(Ordering::Relaxed))
     }
 
     /// Publishes another membership if who is fit has changed.

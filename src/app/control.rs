@@ -1,0 +1,224 @@
+//! The control task: one place that decides, one request after another.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::RunError;
+use super::notify::Manager;
+use super::reload::{Compiler, Reloader, fingerprint};
+use super::signals::{Origin, Signal, Signals};
+use super::state::{Ask, State};
+use super::watch::Watcher;
+use crate::admin::Readiness;
+use crate::config::{self, Config};
+use crate::http::Reason;
+use crate::observe::access::Batch;
+use crate::observe::log::Log;
+use crate::observe::metrics::Registry;
+use crate::observe::writer::{CAPACITY, Output, Target, Writer};
+use crate::proxy::Worker;
+use crate::server::{Command, Team, thread};
+use crate::snapshot::Live;
+
+/// How often a drain looks whether all connections have ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+/// How long lines of the logs may take to be written at the end.
+const LAST_LINES: Duration = Duration::from_secs(2);
+/// How many requests to reload may wait.
+const ASKS: usize = 16;
+
+/// Everything that runs.
+struct Process {
+    reloader: Reloader,
+    manager: Manager,
+    threads: Vec<JoinHandle<std::io::Result<()>>>,
+}
+
+/// Serves until it is told to stop.
+pub(super) async fn run(path: PathBuf, origin: Origin) -> Result<(), RunError> {
+    let config = config::load(&path).map_err(RunError::Config)?;
+    let log = Log::start(config.log.level.as_str(), config.log.format)?;
+    raise_file_limit();
+    let mut signals = Signals::listen(origin).map_err(RunError::system("signals can not be listened to"))?;
+    let (asks, mut asked) = mpsc::channel(ASKS);
+    let mut process = Process::start(path, config, log, asks).await?;
+    process.ready();
+    let mut watcher = process.watcher();
+    let vault = process.reloader.compiler.vault.clone();
+    let mut certificates = std::pin::pin!(vault.watch(|_| {}));
+    loop {
+        let watches = process.reloader.state.live.load().config.reload.watch;
+        let keep_alive = process.manager.keep_alive();
+        let answer: Option<Ask> = tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Reload => None,
+                Signal::ReopenLogs => {
+                    process.reloader.state.access.reopen();
+                    continue;
+                }
+                Signal::Stop | Signal::StopNow => break,
+            },
+            _ = watcher.changed(), if watches => None,
+            Some(answer) = asked.recv() => Some(answer),
+            () = &mut certificates => continue,
+            () = keep_alive => continue,
+        };
+        let result = process.reload().await;
+        process.follow(&mut watcher);
+        if let Some(answer) = answer {
+            // Whoever asked may have gone.
+            let _ = answer.send(result);
+        }
+    }
+    process.stop(&mut signals).await;
+    Ok(())
+}
+
+impl Process {
+    async fn start(
+        path: PathBuf,
+        config: Config,
+        log: Log,
+        asks: mpsc::Sender<Ask>,
+    ) -> Result<Process, RunError> {
+        let manager =
+            Manager::from_environment().map_err(RunError::system("the service manager can not be told"))?;
+        let workers = config.server.workers.fixed().map_or_else(processors, usize::from);
+        let registry = Arc::new(Registry::new(workers, Reason::ALL.iter().map(|reason| reason.name())));
+        let compiler = Compiler::new(registry.clone())?;
+        let snapshot = compiler.compile(config, None).map_err(RunError::Config)?;
+        let live = Arc::new(Live::new(snapshot));
+        let (team, mailboxes) = Team::new(workers);
+        let no_output = Output::open(Target::Off).map_err(RunError::system("no access log"))?;
+        let access =
+            Writer::start(no_output, CAPACITY).map_err(RunError::system("a thread can not be started"))?;
+        let access = Arc::new(access);
+        let state = State::new(live.clone(), registry.clone(), team.clone(), access.clone(), log, asks);
+        let gates = Default::default();
+        let mut reloader = Reloader { path, state: Arc::new(state), compiler, gates, admin: None };
+        let mut threads = Vec::new();
+        for (number, commands) in mailboxes.into_iter().enumerate() {
+            let (live, shard, access) = (live.clone(), registry.shard(number), Batch::new(access.clone()));
+            let make = move || Worker::new(live, shard, access);
+            let thread = thread::start(number, team.clone(), commands, make);
+            threads.push(thread.map_err(RunError::system("a worker can not be started"))?);
+        }
+        reloader.begin().await.map_err(RunError::Config)?;
+        Ok(Process { reloader, manager, threads })
+    }
+
+    fn ready(&self) {
+        let state = &self.reloader.state;
+        state.set_readiness(Readiness::Serving);
+        let snapshot = state.live.load();
+        let (routes, upstreams) = (snapshot.routes.len(), snapshot.upstreams.len());
+        tracing::info!(workers = state.team.size(), routes, upstreams, "serving");
+        told(self.manager.ready(&self.summary()));
+    }
+
+    fn summary(&self) -> String {
+        let snapshot = self.reloader.state.live.load();
+        format!("serving generation {}: {} routes", snapshot.generation, snapshot.routes.len())
+    }
+
+    async fn reload(&mut self) -> Result<crate::units::Generation, String> {
+        told(self.manager.reloading());
+        let result = self.reloader.reload().await;
+        let status = match &result {
+            Ok(_) => self.summary(),
+            Err(report) => format!("{}, newer file refused: {report}", self.summary()),
+        };
+        told(self.manager.ready(&status));
+        result
+    }
+
+    fn watcher(&self) -> Watcher {
+        let path = self.reloader.path.clone();
+        let sources = self.reloader.state.live.load().config.sources.clone();
+        let files: Vec<_> = sources.paths().map(PathBuf::from).collect();
+        Watcher::new(files, sources.content_hash(), Arc::new(move || fingerprint(&path)))
+    }
+
+    /// What was loaded or refused just now is not a change any more.
+    fn follow(&self, watcher: &mut Watcher) {
+        let sources = self.reloader.state.live.load().config.sources.clone();
+        let files: Vec<_> = sources.paths().map(PathBuf::from).collect();
+        let seen = fingerprint(&self.reloader.path).unwrap_or_else(|| sources.content_hash());
+        watcher.follow(files, seen);
+    }
+
+    /// Not ready, then no new connections, then what runs, at most so long; a second request to
+    /// stop ends it at once.
+    async fn stop(mut self, signals: &mut Signals) {
+        let state = self.reloader.state.clone();
+        let server = state.live.load().config.server.clone();
+        state.set_readiness(Readiness::Draining);
+        told(self.manager.stopping());
+        tracing::info!(connections = state.team.connections(), "draining");
+        let drained = tokio::select! {
+            drained = drain(&state, &server) => drained,
+            () = told_again(signals) => false,
+        };
+        if !drained {
+            tracing::warn!(connections = state.team.connections(), "stopped with connections open");
+        }
+        for worker in 0..state.team.size() {
+            state.team.tell(worker, Command::Stop).await;
+        }
+        self.reloader.admin = None;
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker had panicked");
+            }
+        }
+        tracing::info!("stopped");
+        state.access.stop(LAST_LINES);
+        state.log.flush(LAST_LINES);
+    }
+}
+
+/// `true` when all connections have ended in time.
+async fn drain(state: &State, server: &config::Server) -> bool {
+    sleep(server.drain_delay.get()).await;
+    for worker in 0..state.team.size() {
+        state.team.tell(worker, Command::Drain).await;
+    }
+    let end = Instant::now() + server.drain_timeout.get();
+    while state.team.connections() > 0 {
+        let next = Instant::now() + DRAIN_LOOK;
+        if next > end {
+            return false;
+        }
+        sleep_until(next).await;
+    }
+    true
+}
+
+async fn told_again(signals: &mut Signals) {
+    while signals.next().await != Signal::StopNow {}
+}
+
+fn told(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        tracing::warn!(%error, "the service manager could not be told");
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Connections are descriptors: the soft limit is a default for programs that use `select`.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the open-file limit stays");
+    }
+}

@@ -1,0 +1,272 @@
+//! From a file to the snapshot that requests use: everything that can fail happens before the one
+//! pointer store that can not.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use toml::Spanned;
+
+use super::difference;
+use super::gates::{self, Gates};
+use super::state::State;
+use crate::admin::{self, View};
+use crate::config::listener::{Bind, Protocol, TlsVersion};
+use crate::config::log::Access;
+use crate::config::{self, Config, Report};
+use crate::health::PlainDial;
+use crate::net::certs::{Files, Sources};
+use crate::net::inherit::Inherited;
+use crate::net::listen;
+use crate::net::tls::{self, TlsError};
+use crate::net::vault::Vault;
+use crate::observe::metrics::Registry;
+use crate::observe::writer::{Output, Target};
+use crate::snapshot::{Means, Snapshot, build};
+use crate::units::Generation;
+
+/// Compiles a configuration as a start would, without binding anything.
+///
+/// # Errors
+/// All that is wrong with it.
+pub(super) fn compile(config: Config) -> Result<Snapshot, CompileError> {
+    Compiler::new(Arc::new(Registry::new(1, [])))?.compile(config, None).map_err(CompileError::Config)
+}
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CompileError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(Report),
+    /// The system gives no randomness.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Makes snapshots; keeps what outlives them.
+pub(super) struct Compiler {
+    registry: Arc<Registry>,
+    /// Certificates and ticket keys.
+    pub vault: Arc<Vault>,
+}
+
+impl Compiler {
+    pub(super) fn new(registry: Arc<Registry>) -> Result<Compiler, TlsError> {
+        Ok(Compiler { registry, vault: Arc::new(Vault::new()?) })
+    }
+
+    /// Reads certificates, so not for a worker's thread.
+    pub(super) fn compile(&self, config: Config, previous: Option<&Snapshot>) -> Result<Snapshot, Report> {
+        let acceptor = |tls: &config::listener::Tls, listener: &config::Listener| {
+            let made = self.vault.acceptor(&tls_settings(tls, listener), &sources(tls));
+            made.map(Arc::new).map_err(|error| chain(&error))
+        };
+        build(config, previous, &Means { registry: &self.registry, acceptor: &acceptor })
+    }
+}
+
+fn tls_settings(tls: &config::listener::Tls, listener: &config::Listener) -> tls::Settings {
+    let protocol = |protocol: &Protocol| match protocol {
+        Protocol::H1 => tls::Protocol::H1,
+        Protocol::H2 => tls::Protocol::H2,
+    };
+    // A client takes the first that it knows too: h2 has no head-of-line blocking between requests.
+    let mut protocols: Vec<_> = listener.protocols.iter().map(protocol).collect();
+    protocols.sort_by_key(|protocol| *protocol == tls::Protocol::H1);
+    tls::Settings {
+        protocols,
+        min_version: match tls.min_version {
+            TlsVersion::Tls12 => tls::Version::Tls12,
+            TlsVersion::Tls13 => tls::Version::Tls13,
+        },
+        resumption: if tls.session_tickets { tls::Resumption::Tickets } else { tls::Resumption::Off },
+        handshake_timeout: tls.handshake_timeout.get(),
+    }
+}
+
+fn sources(tls: &config::listener::Tls) -> Sources {
+    let files = tls.certificates.iter().map(Spanned::get_ref);
+    Sources {
+        files: files.map(|one| Files { cert: one.cert.clone(), key: one.key.clone() }).collect(),
+        self_signed: tls.self_signed.iter().map(|name| name.get_ref().clone()).collect(),
+    }
+}
+
+/// An error with all of its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Replaces the snapshot.
+pub(super) struct Reloader {
+    pub path: PathBuf,
+    pub state: Arc<State>,
+    pub compiler: Compiler,
+    pub gates: Gates,
+    pub admin: Option<OpenAdmin>,
+}
+
+/// The admin listener that is open.
+pub(super) struct OpenAdmin {
+    bind: Bind,
+    task: JoinHandle<()>,
+}
+
+impl Drop for OpenAdmin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What was opened for a snapshot that is not current yet.
+struct Prepared {
+    gates: gates::Prepared,
+    /// A new admin socket, when its address has changed.
+    admin: Option<(Bind, admin::Server)>,
+    /// A new access log, when its target has changed.
+    access: Option<Output>,
+}
+
+impl Reloader {
+    /// Reads the file again and makes it current, or keeps what is.
+    pub(super) async fn reload(&mut self) -> Result<Generation, String> {
+        let generation = self.state.live.generation();
+        match self.try_reload().await {
+            Ok(generation) => Ok(generation),
+            Err(report) => {
+                let report = report.to_string();
+                self.state.refused(&report);
+                tracing::error!(%generation, report, "configuration refused, the running one stays");
+                Err(report)
+            }
+        }
+    }
+
+    async fn try_reload(&mut self) -> Result<Generation, Report> {
+        let path = self.path.clone();
+        // Reading and parsing a large file takes milliseconds that health checks need.
+        let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await;
+        let Ok(config) = loaded else { return Ok(self.state.live.generation()) };
+        let config = config?;
+        let previous = self.state.live.load();
+        if config == previous.config {
+            tracing::info!(generation = %previous.generation, "configuration unchanged");
+            return Ok(previous.generation);
+        }
+        let snapshot = Arc::new(self.compiler.compile(config, Some(&previous))?);
+        let prepared = self.prepare(&snapshot)?;
+        self.commit(snapshot.clone(), prepared).await;
+        let changes = difference::between(&previous.config, &snapshot.config);
+        tracing::info!(generation = %snapshot.generation, changes, "configuration reloaded");
+        if previous.config.server.workers != snapshot.config.server.workers {
+            tracing::warn!("server.workers takes effect at the next start");
+        }
+        self.state.accepted();
+        Ok(snapshot.generation)
+    }
+
+    /// The first snapshot: as a reload, but with nothing before it.
+    pub(super) async fn begin(&mut self) -> Result<(), Report> {
+        let snapshot = self.state.live.load();
+        let prepared = self.prepare(&snapshot)?;
+        self.commit(snapshot, prepared).await;
+        Ok(())
+    }
+
+    fn prepare(&self, snapshot: &Snapshot) -> Result<Prepared, Report> {
+        let gates = self.gates.prepare(snapshot, self.state.team.size())?;
+        Ok(Prepared {
+            gates,
+            admin: self.prepare_admin(&snapshot.config)?,
+            access: self.prepare_access(&snapshot.config)?,
+        })
+    }
+
+    fn prepare_admin(&self, config: &Config) -> Result<Option<(Bind, admin::Server)>, Report> {
+        let Some(bind) = &config.admin.bind else { return Ok(None) };
+        if self.admin.as_ref().is_some_and(|open| open.bind == *bind.get_ref()) {
+            return Ok(None);
+        }
+        let bound = listen::bind(&gates::address(bind.get_ref()), 1, Inherited::of_process());
+        let bound = bound.map_err(|error| Report::new(vec![gates::refused(config, bind, &error)]))?;
+        let Some(socket) = bound.into_iter().flat_map(|bound| bound.sockets).next() else { return Ok(None) };
+        match admin::Server::new(socket) {
+            Ok(server) => Ok(Some((bind.get_ref().clone(), server))),
+            Err(error) => Err(Report::new(vec![config.sources.error(bind.span(), error.to_string())])),
+        }
+    }
+
+    fn prepare_access(&self, config: &Config) -> Result<Option<Output>, Report> {
+        let is_running = self.state.readiness() != admin::Readiness::Starting;
+        if is_running && self.state.live.load().config.log.access == config.log.access {
+            return Ok(None);
+        }
+        let target = match &config.log.access {
+            Access::Off => Target::Off,
+            Access::Stdout => Target::Stdout,
+            Access::File(path) => Target::File(path.clone()),
+        };
+        let opened = Output::open(target);
+        let message = |error| format!("the access log can not be opened: {error}");
+        opened.map(Some).map_err(|error| Report::new(vec![config.sources.error(0..0, message(error))]))
+    }
+
+    /// Nothing here can fail.
+    async fn commit(&mut self, snapshot: Arc<Snapshot>, prepared: Prepared) {
+        for upstream in &snapshot.upstreams {
+            upstream.start(&Handle::current(), Arc::new(PlainDial));
+        }
+        self.state.team.set_limit(connection_limit(&snapshot.config));
+        if let Err(error) = self.state.log.set_level(snapshot.config.log.level.as_str()) {
+            tracing::warn!(%error, "the log level stays");
+        }
+        if let Some(output) = prepared.access {
+            self.state.access.switch(output);
+        }
+        self.state.live.store(snapshot.clone());
+        self.state.registry.expose(
+            snapshot.routes.iter().map(|route| route.number),
+            snapshot.listeners().map(|listener| listener.counted),
+        );
+        self.gates.commit(prepared.gates, &snapshot, &self.state.team).await;
+        if snapshot.config.admin.bind.is_none() {
+            self.admin = None;
+        }
+        if let Some((bind, server)) = prepared.admin {
+            let view: Arc<dyn View> = self.state.clone();
+            tracing::info!(address = %bind, "admin listening");
+            let task = tokio::spawn(async move { match server.run(view).await {} });
+            self.admin = Some(OpenAdmin { bind, task });
+        }
+    }
+}
+
+/// As configured, or what the open-file limit allows: a client connection needs a second descriptor
+/// for its endpoint, and some are kept for everything else.
+fn connection_limit(config: &Config) -> usize {
+    const RESERVE: u64 = 64;
+    if let Some(limit) = config.server.max_connections.fixed() {
+        return limit as usize;
+    }
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    files.map_or(usize::MAX, |files| (files.saturating_sub(RESERVE) / 2).max(16) as usize)
+}
+
+/// Reads the files of a configuration; equal for equal content. A wrong file has a fingerprint of
+/// its own as well, so that it is reported once and its repair is noticed.
+pub(super) fn fingerprint(path: &Path) -> Option<u64> {
+    use std::hash::{BuildHasher, BuildHasherDefault};
+    let hasher = BuildHasherDefault::<rustc_hash::FxHasher>::default();
+    Some(match config::load(path) {
+        Ok(config) => config.sources.content_hash(),
+        Err(report) => hasher.hash_one(report.to_string()),
+    })
+}
