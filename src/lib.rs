@@ -6,15 +6,16 @@
 //!
 //! | layer | modules | what lives there |
 //! |---|---|---|
-//! | L0 | units tagged clock http observe | newtypes, message types and rules, logs and metrics |
-//! | L1 | h1 net endpoint | sans-io HTTP/1.1 codec; sockets and TLS; one address and its counters |
+//! | L0 | units tagged clock http observe terminal | newtypes, message types and rules, logs and metrics, text for people |
+//! | L1 | h1 net endpoint fetch | sans-io HTTP/1.1 codec; sockets and TLS; one address and its counters; a request of a tool |
 //! | L2 | balance health middleware route | families: a trait and its settings in `mod.rs`, one file per member |
 //! | L3 | config | proxy.toml as written, one file per table |
 //! | L4 | upstream | endpoints + balancer + health + budget |
 //! | L5 | snapshot | everything that a request needs, immutable, names resolved to pointers |
 //! | L6 | proxy | the hot path |
 //! | L7 | server admin | who calls the hot path; who looks at it |
-//! | L8 | app | start, reload, drain |
+//! | L8 | app demo | start, reload, drain; services to try it with |
+//! | L9 | cli | the commands |
 //!
 //! # The walk of a request
 //!
@@ -30,9 +31,11 @@ pub mod clock;
 pub mod http;
 pub mod observe;
 pub mod tagged;
+pub mod terminal;
 pub mod units;
 
 pub mod endpoint;
+pub mod fetch;
 pub mod h1;
 pub mod net;
 
@@ -53,3 +56,6 @@ pub mod admin;
 pub mod server;
 
 pub mod app;
+pub mod demo;
+
+pub mod cli;

@@ -1,9 +1,10 @@
 //! The binary; everything is in the library.
-fn main() {
-    let path = std::env::args().next_back().unwrap_or_default();
-    if let Err(error) =
-        tidegate::app::run(std::path::Path::new(&path), tidegate::app::signals::Origin::Process)
-    {
-        eprintln!("error: {error}");
-    }
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    tidegate::cli::main(tidegate::app::run)
 }

@@ -1,0 +1,89 @@
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
+
+use super::*;
+use crate::demo;
+use crate::terminal::Paint;
+
+/// Answers one request and returns the first line of it.
+fn answering(status: &str, body: &str) -> (Address, thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::Tcp(listener.local_addr().unwrap());
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+            head.push(byte[0]);
+        }
+        stream.write_all(answer.as_bytes()).unwrap();
+        String::from_utf8_lossy(&head).lines().next().unwrap_or_default().to_owned()
+    });
+    (address, server)
+}
+
+fn running(config: &str) -> (Running, demo::Copy) {
+    let copy = demo::Copy::of(&format!(
+        "{config}\n[[route]]\nrespond = {{}}\n[listener.web]\nbind = \"127.0.0.1:1\"\n"
+    ));
+    let copy = copy.unwrap();
+    (Running { config: Some(copy.path()), admin: None }, copy)
+}
+
+fn words(failure: Failure) -> String {
+    failure.text(Paint::Plain)
+}
+
+#[test]
+fn a_reload_is_asked_for_and_its_generation_told() {
+    let (address, server) = answering("200 OK", "{\"generation\":4}");
+    assert_eq!(reload(&address).unwrap(), "reloaded, generation 4");
+    assert_eq!(server.join().unwrap(), "POST /reload HTTP/1.1");
+}
+
+#[test]
+fn a_refused_reload_fails_with_the_reason() {
+    let (address, _server) = answering("422 Unprocessable Content", "proxy.toml:3:1: unknown key");
+    let text = words(reload(&address).unwrap_err());
+    assert!(
+        text.starts_with("error: the reload was refused (422): proxy.toml:3:1: unknown key\nhint: "),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_status_is_what_the_proxy_answers() {
+    let (address, server) = answering("200 OK", "{\"upstreams\":[]}");
+    assert_eq!(status(&address).unwrap()["upstreams"], Value::Array(Vec::new()));
+    assert_eq!(server.join().unwrap(), "GET /status HTTP/1.1");
+    let (address, _server) = answering("200 OK", "hello");
+    assert!(words(status(&address).unwrap_err()).contains("not as tidegate does"));
+    let (address, _server) = answering("404 Not Found", "no");
+    assert!(words(status(&address).unwrap_err()).ends_with("answers 404: no"));
+}
+
+#[test]
+fn a_proxy_that_does_not_run_is_asked_about() {
+    let address = Address::Tcp(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let text = words(status(&address).unwrap_err());
+    assert!(text.contains("no connection to 127.0.0.1:") && text.contains("is the proxy running"), "{text}");
+}
+
+#[test]
+fn the_address_comes_from_the_configuration() {
+    let (given, _copy) = running("[admin]\nbind = \"unix:/run/tidegate/admin.sock\"");
+    assert_eq!(address(given).unwrap().to_string(), "unix:/run/tidegate/admin.sock");
+    let (given, _copy) = running("");
+    let text = words(address(given).unwrap_err());
+    assert!(text.contains("is off") && text.contains("kill -HUP"), "{text}");
+}
+
+#[test]
+fn the_address_of_the_option_needs_no_configuration() {
+    let option = |admin: &str| address(Running { config: None, admin: Some(admin.to_owned()) });
+    assert_eq!(option("127.0.0.1:9901").unwrap(), Address::Tcp(([127, 0, 0, 1], 9901).into()));
+    assert!(words(option("9901").unwrap_err()).contains("127.0.0.1:9901"));
+    assert!(words(option("systemd:admin").unwrap_err()).contains("--admin"));
+}
