@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use tokio::sync::oneshot;
 
 use crate::app::signals::Origin;
+use crate::app::{self, RunError};
 use crate::config;
 use crate::demo::{self, BoxError, Demo, Hooks, Verdict};
 use crate::terminal::{Paint, complain, say};
@@ -204,7 +205,7 @@ fn run(chosen: Chosen, proxy: RunProxy) -> Result<(), Failure> {
 /// One line about a configuration without a mistake.
 fn check(chosen: &Chosen) -> Result<String, Failure> {
     chosen.tell();
-    let config = config::load(&chosen.path).map_err(BoxError::from)?;
+    let config = app::check(&chosen.path).map_err(RunError::into_plain)?;
     Ok(format!(
         "{}: ok, {}, {}, {}",
         chosen.path.display(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::RunError;
@@ -40,7 +40,7 @@ struct Process {
 }
 
 /// Serves until it is told to stop.
-pub(super) async fn run(path: PathBuf, origin: Origin) -> Result<(), RunError> {
+pub(super) async fn run(path: PathBuf, origin: Origin, ready: oneshot::Sender<()>) -> Result<(), RunError> {
     let config = config::load(&path).map_err(RunError::Config)?;
     let log = Log::start(config.log.level.as_str(), config.log.format)?;
     raise_file_limit();
@@ -48,6 +48,8 @@ pub(super) async fn run(path: PathBuf, origin: Origin) -> Result<(), RunError> {
     let (asks, mut asked) = mpsc::channel(ASKS);
     let mut process = Process::start(path, config, log, asks).await?;
     process.ready();
+    // Nobody may be waiting.
+    let _ = ready.send(());
     let mut watcher = process.watcher();
     let vault = process.reloader.compiler.vault.clone();
     let mut certificates = std::pin::pin!(vault.watch(|_| {}));

@@ -16,6 +16,8 @@ pub mod signals;
 mod state;
 pub mod watch;
 
+use tokio::sync::oneshot;
+
 use crate::config::{self, Config, Report};
 use crate::net::tls::TlsError;
 use crate::observe::log::LogError;
@@ -46,6 +48,14 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// As a plain error; a report of the configuration stays one, so that it can be coloured.
+    pub fn into_plain(self) -> Box<dyn std::error::Error + Send + Sync> {
+        match self {
+            RunError::Config(report) => report.into(),
+            error => error.into(),
+        }
+    }
+
     fn system(what: &'static str) -> impl Fn(io::Error) -> RunError {
         move |source| RunError::System { what, source }
     }
@@ -65,11 +75,12 @@ pub fn check(path: &Path) -> Result<Config, RunError> {
 }
 
 /// Serves what the file says until `origin` asks for the end, then drains. Blocks the thread.
+/// `ready` is told once requests are served.
 ///
 /// # Errors
 /// When it can not start; once it serves, a bad file or a lost socket never ends it.
-pub fn run(path: &Path, origin: Origin) -> Result<(), RunError> {
+pub fn run(path: &Path, origin: Origin, ready: oneshot::Sender<()>) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(RunError::system("the control runtime could not be made"))?;
-    runtime.block_on(control::run(PathBuf::from(path), origin))
+    runtime.block_on(control::run(PathBuf::from(path), origin, ready))
 }

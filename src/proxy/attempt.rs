@@ -7,7 +7,7 @@ use super::client::{Client, Gone};
 use super::link::{Head, Link};
 use super::pump::{End, Fault, Pump};
 use super::replay::Upload;
-use super::worker::{Fleet, Room, View, Worker};
+use super::worker::{Fleet, Room, Worker};
 use crate::clock::{Millis, Timer};
 use crate::http::{Name, Reason, Version};
 use crate::snapshot::{Listener, Route};
@@ -23,7 +23,6 @@ const HALF_CLOSED_GRACE: Duration = Duration::from_secs(1);
 /// Everything that the attempts of one exchange share.
 pub(super) struct Call<'call, C> {
     pub worker: &'call Worker,
-    pub view: &'call View,
     pub client: &'call mut C,
     pub room: &'call mut Room,
     pub timer: &'call Timer,
