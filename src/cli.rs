@@ -11,7 +11,6 @@ use tokio::sync::oneshot;
 
 use crate::app::signals::Origin;
 use crate::app::{self, RunError};
-use crate::config;
 use crate::demo::{self, BoxError, Demo, Hooks, Verdict};
 use crate::terminal::{Paint, complain, say};
 

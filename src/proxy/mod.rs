@@ -53,6 +53,7 @@ pub async fn handle<C: Client>(
     let patience = Patience::of(listener);
     let ended = match plan::plan(worker, &view, listener, room) {
         Plan::Forward(route, upstream) => {
+            room.journal.upstream = Some(upstream);
             let fleet = &view.fleets[upstream];
             let limit = route.timeouts.request.get().map(|span| span.get());
             let until = worker.timers.at(started).after(limit);
