@@ -216,4 +216,6 @@ fn digest_of(content: &impl Hash) -> u64 {
 }
 
 #[cfg(test)]
+pub(super) mod fixture;
+#[cfg(test)]
 mod tests;

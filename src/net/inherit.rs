@@ -91,3 +91,79 @@ fn take_one(passed: &mut ListenFd, index: usize) -> io::Result<Listener> {
     listener.prepare()?;
     Ok(listener)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::fd::OwnedFd;
+    use std::process::{Command, Output};
+
+    use super::*;
+    use crate::net::listen::Address;
+
+    /// Set for the process that a test starts: the address that it shall find.
+    const EXPECTED: &str = "TIDEGATE_TEST_INHERITED";
+
+    #[test]
+    fn every_descriptor_has_a_name() {
+        assert_eq!(names_of("web:api", 2), ["web", "api"]);
+        assert_eq!(names_of("web", 2), ["web", "unknown"]);
+        assert_eq!(names_of(":api", 2), ["unknown", "api"]);
+        assert_eq!(names_of("", 1), ["unknown"]);
+        assert!(names_of("web", 0).is_empty());
+    }
+
+    #[test]
+    fn sockets_are_found_by_name_again_and_again() {
+        let first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Address::Tcp(first.local_addr().unwrap());
+        let inherited = Inherited::from_sockets(vec![("web".to_owned(), Listener::Tcp(first))]);
+        for _ in 0..2 {
+            let found = inherited.named("web").unwrap();
+            assert_eq!(found.len(), 1);
+            assert_eq!(found[0].local().unwrap(), address);
+        }
+        assert!(inherited.named("api").unwrap().is_empty());
+        assert_eq!(inherited.describe(), "there is: web");
+    }
+
+    /// Runs in the process that the two tests below start.
+    #[test]
+    fn in_a_started_process() {
+        let Ok(expected) = env::var(EXPECTED) else { return };
+        let found = Inherited::of_process().named("web").unwrap();
+        let found: Vec<String> = found.iter().map(|one| one.local().unwrap().to_string()).collect();
+        let expected: Vec<&str> = expected.split(' ').filter(|one| !one.is_empty()).collect();
+        assert_eq!(found, expected);
+        assert!(env::var("LISTEN_FDS").is_err(), "a process that we start must not take them for its own");
+    }
+
+    #[test]
+    fn sockets_of_a_service_manager_are_taken() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap().to_string();
+        let child = start(socket, "$$", &format!("{address} {address}"));
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    }
+
+    #[test]
+    fn sockets_that_were_meant_for_another_process_are_left() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let child = start(socket, "1", "");
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+    }
+
+    /// This test program as a service manager would start it: the socket twice, as 3 and 4.
+    fn start(socket: TcpListener, pid: &str, expected: &str) -> Output {
+        let script = format!(
+            "exec 3<&0 4<&0; LISTEN_PID={pid} LISTEN_FDS=2 LISTEN_FDNAMES=web:web \
+             exec \"$0\" --exact net::inherit::tests::in_a_started_process"
+        );
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).arg(env::current_exe().unwrap()).env(EXPECTED, expected);
+        let child = command.stdin(OwnedFd::from(socket)).output().unwrap();
+        let ran = String::from_utf8_lossy(&child.stdout).contains("1 passed");
+        assert!(ran || !child.status.success(), "the test was not found");
+        child
+    }
+}

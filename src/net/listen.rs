@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -317,10 +317,11 @@ fn failed(address: &Address, step: &'static str, source: io::Error) -> BindError
 /// Whether only programs of this machine can reach the address.
 pub fn is_local(address: &Address) -> bool {
     match address {
-        Address::Tcp(at) => {
-            at.ip() == Ipv4Addr::LOCALHOST || at.ip() == Ipv6Addr::LOCALHOST || at.ip().is_loopback()
-        }
+        Address::Tcp(at) => at.ip().is_loopback(),
         Address::Unix(_) => true,
         Address::Inherited(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
