@@ -68,7 +68,7 @@ fn endless_interim_answers_are_502() {
 }
 
 /// What a client got of an answer that its endpoint broke off after `head` and half a body.
-fn broken_off(head: &'static str, half: &'static str) -> (Proxy, Client) {
+fn broken_off(head: &'static str, half: &'static str) -> (Origin, Proxy, Client) {
     let origin = Origin::scripted(move |conversation| {
         conversation.request()?;
         conversation.send(head)?;
@@ -77,19 +77,19 @@ fn broken_off(head: &'static str, half: &'static str) -> (Proxy, Client) {
     let proxy = through(&origin);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    (proxy, client)
+    (origin, proxy, client)
 }
 
 #[test]
 fn half_a_body_by_length_never_becomes_a_complete_answer() {
-    let (_proxy, mut client) = broken_off("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", "half");
+    let (_origin, _proxy, mut client) = broken_off("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", "half");
     assert!(client.head().contains("Content-Length: 10"));
     assert_eq!(client.rest(), b"half", "the length told more than came");
 }
 
 #[test]
 fn half_a_body_by_chunks_never_becomes_a_complete_answer() {
-    let (_proxy, mut client) =
+    let (_origin, _proxy, mut client) =
         broken_off("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "4\r\nhalf\r\n5\r\nan");
     client.head();
     let rest = String::from_utf8_lossy(&client.rest()).into_owned();
@@ -98,7 +98,7 @@ fn half_a_body_by_chunks_never_becomes_a_complete_answer() {
 
 #[test]
 fn a_bad_chunk_of_an_answer_never_becomes_a_complete_answer() {
-    let (_proxy, mut client) =
+    let (_origin, _proxy, mut client) =
         broken_off("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "4\r\nhalf\r\nzz\r\n0\r\n\r\n");
     client.head();
     let rest = String::from_utf8_lossy(&client.rest()).into_owned();

@@ -13,7 +13,7 @@ fn serve(listener: UnixListener) {
             let mut head = [0; 4096];
             let count = stream.read(&mut head).unwrap_or(0);
             let text = String::from_utf8_lossy(&head[..count]).into_owned();
-            let host = text.lines().find(|line| line.starts_with("Host: ")).unwrap_or("none").to_owned();
+            let host = text.lines().find(|line| line.to_lowercase().starts_with("host: ")).unwrap_or("none").to_owned();
             let _peer_may_be_gone = stream.write_all(
                 format!(
                     "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{host}",
@@ -33,7 +33,7 @@ fn an_endpoint_may_be_a_unix_socket() {
     let proxy =
         Proxy::start_in(directory, &format!("{ALL}[upstream.origin]\nendpoints = [\"unix:{endpoint}\"]\n"));
     for _ in 0..3 {
-        assert_eq!(proxy.get("/").text(), "Host: test");
+        assert_eq!(proxy.get("/").text(), "host: test");
     }
 }
 

@@ -42,8 +42,8 @@ fn an_exchange_that_takes_too_long_as_a_whole_is_504() {
 
 #[test]
 fn an_answer_that_stops_in_its_middle_is_cut_off() {
-    let proxy =
-        with_timeouts("idle = \"300ms\"", &hanging("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"));
+    let origin = hanging("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+    let proxy = with_timeouts("idle = \"300ms\"", &origin);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     client.head();

@@ -34,7 +34,7 @@ fn ask(proxy: &Proxy, name: &str, file: &str, more: &[&str]) -> Result<Curl, Str
     let (url, resolve) = (format!("https://{name}:{port}/"), format!("{name}:{port}:127.0.0.1"));
     let authority = proxy.directory().join(format!("{file}.pem"));
     let authority = authority.to_string_lossy();
-    curl(&[&["--resolve", &resolve, "--cacert", &authority, &url], more].concat())
+    curl(&[&["--http1.1", "--resolve", &resolve, "--cacert", &authority, &url], more].concat())
 }
 
 const HELLO: &str = "[[route]]\nrespond = { body = \"hello\" }\n";
@@ -95,7 +95,7 @@ fn tls_1_2_and_1_3_are_spoken_and_older_ones_are_not() {
 fn a_self_signed_certificate_is_made_for_development() {
     let proxy = Proxy::start(&format!("{HELLO}[listener.web.tls]\nself_signed = [\"localhost\"]\n"));
     let url = format!("https://localhost:{}/", proxy.web.port());
-    assert_eq!(curl(&["--insecure", "-4", &url]).expect("curl gets an answer").body, "hello");
+    assert_eq!(curl(&["--http1.1", "--insecure", "-4", &url]).expect("curl gets an answer").body, "hello");
     assert!(curl(&["-4", &url]).is_err(), "nobody else signed it");
 }
 
@@ -152,7 +152,7 @@ fn requests_do_not_fail_while_certificates_change() {
         }
         let port = proxy.web.port();
         let (url, resolve) = (format!("https://one.test:{port}/"), format!("one.test:{port}:127.0.0.1"));
-        failed += u32::from(curl(&["--resolve", &resolve, "--insecure", &url]).is_err());
+        failed += u32::from(curl(&["--http1.1", "--resolve", &resolve, "--insecure", &url]).is_err());
     }
     assert_eq!(failed, 0);
 }

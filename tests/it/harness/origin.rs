@@ -167,16 +167,13 @@ impl Drop for Open {
 pub struct Conversation {
     reader: Reader<TcpStream>,
     record: Arc<Record>,
-    /// How many connections the origin had accepted before this one.
-    pub number: usize,
 }
 
 impl Conversation {
     fn new(stream: TcpStream, record: Arc<Record>) -> Conversation {
         // Connections of a pool are idle for as long as the test lasts.
         let _socket_is_open = stream.set_nodelay(true);
-        let number = record.connections.load(Ordering::SeqCst) - 1;
-        Conversation { reader: Reader::new(stream), record, number }
+        Conversation { reader: Reader::new(stream), record }
     }
 
     /// The next request with its whole body, which is recorded; `None` at the end.

@@ -235,17 +235,19 @@ pub fn run(arguments: &[&str], directory: &Path) -> Output {
 }
 
 /// The configuration with the tables that it lacks; they come last so that lines keep their number.
+/// The listener `web` gets its address wherever it stands.
 fn complete(text: &str, web: SocketAddr, admin: SocketAddr) -> String {
-    let mut complete = format!("{text}\n");
+    let address = format!("bind = \"{web}\"");
+    let mut complete = text.replace("[listener.web]\n", &format!("[listener.web]\n{address}\n"));
     let tables = [
-        ("[listener.web]", format!("bind = \"{web}\"")),
+        ("[listener.web]", address),
         ("[admin]", format!("bind = \"{admin}\"")),
         ("[server]", "workers = 2".to_owned()),
         ("[log]", "access = \"access.log\"".to_owned()),
     ];
     for (table, keys) in tables {
         if !text.lines().any(|line| line.trim() == table) {
-            complete.push_str(&format!("{table}\n{keys}\n"));
+            complete.push_str(&format!("\n{table}\n{keys}\n"));
         }
     }
     complete
