@@ -1,6 +1,5 @@
 //! temp
 
-
 pub mod notify;
 pub mod signals;
 pub mod watch;

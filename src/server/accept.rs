@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::AbortHandle;
 
-use super::h1;
+use super::opening::{Agreed, speak};
 use super::team::{Command, Team};
 use crate::http::{Client as Peer, Scheme};
-use crate::net::{Stream, Wire, listen};
+use crate::net::{Stream, listen};
 use crate::proxy::Worker;
 use crate::snapshot::Listener;
 
@@ -123,5 +123,5 @@ async fn converse(
     let scheme = if listener.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let trusted = listener.trusts(address.ip());
     let peer = Peer { address, local, scheme, listener: listener.number, trusted };
-    h1::serve(worker, listener, peer, Wire::new(stream)).await;
+    speak(worker, listener, peer, stream, Agreed::Nothing).await;
 }
