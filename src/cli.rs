@@ -1,6 +1,5 @@
 //! The commands: what is written behind `tidegate`, and how each of them ends.
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,7 +24,7 @@ use failure::Failure;
 
 /// Runs the proxy with the file until it is told to stop; the sender is told when every listener
 /// accepts, and dropped when it can not start.
-pub type RunProxy = fn(&Path, Origin, oneshot::Sender<()>) -> Result<(), BoxError>;
+type RunProxy = fn(&Path, Origin, oneshot::Sender<()>) -> Result<(), BoxError>;
 
 /// A Layer-7 reverse proxy and load balancer, configured by one file that is reloaded live.
 #[derive(Debug, Parser)]
@@ -96,7 +95,8 @@ Examples:
 Exit codes: 0 drained and ended, 1 could not start, 2 wrong usage.";
 
 const CHECK: &str = "\
-All mistakes are reported at once, each with file:line:column. Nothing is bound or connected to.
+All mistakes are reported at once, each with file:line:column, also those of the certificates
+that it names. Nothing is bound or connected to.
 
 Examples:
   tidegate check
@@ -157,12 +157,14 @@ struct Running {
 }
 
 /// Does what the arguments of the process say.
-pub fn main(proxy: RunProxy) -> ExitCode {
-    main_with(std::env::args_os(), proxy)
+pub fn main() -> ExitCode {
+    main_with(std::env::args_os(), |path, origin, ready| {
+        app::run(path, origin, ready).map_err(RunError::into_plain)
+    })
 }
 
 /// Does what the arguments say; the first one is the name of the program.
-pub fn main_with(arguments: impl IntoIterator<Item = OsString>, proxy: RunProxy) -> ExitCode {
+fn main_with(arguments: impl IntoIterator<Item = OsString>, proxy: RunProxy) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -248,12 +250,6 @@ fn completions(shell: Shell) -> String {
 fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
-}
-
-impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Failure {
-    fn from(error: E) -> Failure {
-        Failure::of(error.into())
-    }
 }
 
 #[cfg(test)]

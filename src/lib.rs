@@ -7,7 +7,7 @@
 //! | layer | modules | what lives there |
 //! |---|---|---|
 //! | L0 | units tagged clock http observe terminal | newtypes, message types and rules, logs and metrics, text for people |
-//! | L1 | h1 net endpoint fetch | sans-io HTTP/1.1 codec; sockets and TLS; one address and its counters; a request of a tool |
+//! | L1 | h1 net endpoint | sans-io HTTP/1.1 codec; sockets and TLS; one address and its counters |
 //! | L2 | balance health middleware route | families: a trait and its settings in `mod.rs`, one file per member |
 //! | L3 | config | proxy.toml as written, one file per table |
 //! | L4 | upstream | endpoints + balancer + health + budget |
@@ -35,7 +35,6 @@ pub mod terminal;
 pub mod units;
 
 pub mod endpoint;
-pub mod fetch;
 pub mod h1;
 pub mod net;
 

@@ -7,101 +7,77 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::{Running, choice};
+use crate::admin::client::{Answer, ask};
 use crate::config;
-use crate::config::listener::Bind;
-use crate::demo::BoxError;
-use crate::fetch::{Address, Call, FetchError, Reply};
+use crate::net::listen::Address;
 
-/// A reload resolves names and reads certificates before it answers.
-const RELOAD_DEADLINE: Duration = Duration::from_secs(30);
+/// A little more than the proxy takes to give up a reload.
+const RELOAD_LIMIT: Duration = Duration::from_secs(65);
+
+/// The status is at hand.
+const STATUS_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where the admin listener is: as given, or as the configuration says.
 pub(super) fn address(running: Running) -> Result<Address, Failure> {
     if let Some(text) = running.admin {
-        return given(&text);
+        return Ok(text.parse()?);
     }
     let chosen = choice::to_run(running.config)?;
     let config = config::load(&chosen.path).map_err(|report| {
-        Failure::from(BoxError::from(report)).hint("--admin ADDRESS asks without reading the configuration")
+        Failure::from(report).hint("--admin ADDRESS asks without reading the configuration")
     })?;
-    let path = chosen.path.display();
     match &config.admin.bind {
-        Some(bind) => to_connect(bind.get_ref()),
-        None => Err(Failure::new(format!("the admin listener is off in {path}")).hint(
-            "`kill -HUP PID` or `systemctl reload tidegate` reloads without it; [admin] bind = \"127.0.0.1:9901\" switches it on",
+        // Both are written alike.
+        Some(bind) => Ok(bind.get_ref().to_string().parse()?),
+        None => Err(Failure::new(format!("the admin listener is off in {}", chosen.path.display())).hint(
+            "`kill -HUP PID` or `systemctl reload tidegate` reloads without it; \
+             [admin] bind = \"127.0.0.1:9901\" switches it on",
         )),
     }
 }
 
-/// Asks for a reload and waits for its end: what the proxy says of it.
+/// Asks for a reload and waits for its end: the line that says so.
 pub(super) fn reload(address: &Address) -> Result<String, Failure> {
-    let call = Call {
-        method: Method::POST,
-        deadline: RELOAD_DEADLINE,
-        accept: Some("application/json"),
-        ..Call::get(address.clone(), "/reload")
-    };
-    let reply = send(&call)?;
-    let text = reply.text().trim().to_owned();
-    match reply.status {
-        200..=299 if text.is_empty() => Ok("reloaded".to_owned()),
-        200..=299 => Ok(reloaded(&reply.json()).unwrap_or(text)),
-        status => Err(refused(status, &reply.json(), &text)),
+    let answer = send(address, Method::POST, "/reload", RELOAD_LIMIT)?;
+    match answer.status {
+        200 => Ok(match json(&answer).and_then(|told| told.get("generation").cloned()) {
+            Some(generation) => format!("reloaded, generation {generation}"),
+            None => "reloaded".to_owned(),
+        }),
+        400 => Err(Failure::new("the reload was refused, the old configuration stays in use")
+            .details(printable(&answer.text))),
+        _ => Err(unexpected(address, &answer)),
     }
 }
 
 /// The state of the proxy as it answers.
 pub(super) fn status(address: &Address) -> Result<Value, Failure> {
-    let call = Call { accept: Some("application/json"), ..Call::get(address.clone(), "/status") };
-    let reply = send(&call)?;
-    match (reply.status, reply.json()) {
-        (200, Value::Null) => Err(Failure::new(format!("{address} answers, but not as tidegate does"))),
-        (200, answer) => Ok(answer),
-        (status, _) => Err(Failure::new(format!("{address} answers {status}: {}", reply.text().trim()))),
+    let answer = send(address, Method::GET, "/status", STATUS_LIMIT)?;
+    match json(&answer) {
+        Some(state) if answer.status == 200 => Ok(state),
+        _ => Err(unexpected(address, &answer)),
     }
 }
 
-fn given(text: &str) -> Result<Address, Failure> {
-    match text.parse::<Bind>() {
-        Ok(bind) => to_connect(&bind),
-        Err(error) => Err(Failure::new(error.to_string())),
-    }
-}
-
-fn to_connect(bind: &Bind) -> Result<Address, Failure> {
-    match bind {
-        Bind::Tcp(address) => Ok(Address::Tcp(*address)),
-        Bind::Unix(path) => Ok(Address::Unix(path.clone())),
-        Bind::Systemd(name) => {
-            Err(Failure::new(format!("the admin listener is the socket `{name}` of systemd"))
-                .hint("say where it is with --admin ADDRESS; `systemctl list-sockets` shows it"))
-        }
-    }
-}
-
-fn send(call: &Call) -> Result<Reply, Failure> {
+fn send(address: &Address, method: Method, path: &str, limit: Duration) -> Result<Answer, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(call.send()).map_err(|error| {
-        let is_away = matches!(error, FetchError::Connect { .. });
-        let failure = Failure::of(error.into());
-        match is_away {
-            true => failure.hint("is the proxy running, and with this admin address?"),
-            false => failure,
-        }
-    })
+    Ok(runtime.block_on(ask(address, method, path, limit))?)
 }
 
-/// "reloaded, generation 4", when the answer tells it.
-fn reloaded(answer: &Value) -> Option<String> {
-    let generation = answer.get("generation")?;
-    Some(format!("reloaded, generation {generation}"))
+fn json(answer: &Answer) -> Option<Value> {
+    serde_json::from_str(&answer.text).ok()
 }
 
-/// The reasons, one each line as the proxy wrote them, then that nothing changed.
-fn refused(status: u16, answer: &Value, text: &str) -> Failure {
-    let told = answer.get("error").and_then(Value::as_str).unwrap_or(text);
-    let hint = "the old configuration stays in use; `tidegate check` shows the mistakes of the file";
-    Failure::new(format!("the reload was refused ({status}): {told}")).hint(hint)
+fn unexpected(address: &Address, answer: &Answer) -> Failure {
+    let first =
+        printable(&answer.text).lines().next().unwrap_or_default().chars().take(200).collect::<String>();
+    Failure::new(format!("{address} answers {}: {first}", answer.status))
+        .hint("is this the admin listener of tidegate?")
+}
+
+/// The text without what a terminal would obey.
+fn printable(text: &str) -> String {
+    text.trim_end().chars().filter(|c| *c == '\n' || !c.is_control()).collect()
 }
 
 #[cfg(test)]

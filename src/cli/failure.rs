@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 
+use crate::app::RunError;
 use crate::config::Report;
 use crate::demo::BoxError;
 use crate::terminal::Paint;
@@ -12,12 +13,20 @@ use crate::terminal::Paint;
 pub(super) struct Failure {
     message: String,
     hint: Option<String>,
-    report: Option<Report>,
+    /// What stands before the message, in lines of its own.
+    details: Details,
+}
+
+#[derive(Debug)]
+enum Details {
+    None,
+    Report(Report),
+    Text(String),
 }
 
 impl Failure {
     pub(super) fn new(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), hint: None, report: None }
+        Failure { message: message.into(), hint: None, details: Details::None }
     }
 
     /// What would help.
@@ -25,15 +34,24 @@ impl Failure {
         Failure { hint: Some(hint.into()), ..self }
     }
 
-    pub(super) fn of(error: BoxError) -> Failure {
+    /// Text of several lines that says it all.
+    pub(super) fn details(self, text: impl Into<String>) -> Failure {
+        Failure { details: Details::Text(text.into()), ..self }
+    }
+
+    fn of(error: BoxError) -> Failure {
+        let error = match error.downcast::<RunError>() {
+            Ok(error) => match *error {
+                RunError::Config(report) => return Failure::of_report(report),
+                other => other.into(),
+            },
+            Err(error) => error,
+        };
         match error.downcast::<Report>() {
             Ok(report) => Failure::of_report(*report),
             Err(error) => {
-                let failure = Failure::new(chain(error.as_ref()));
-                match hint_for(error.as_ref()) {
-                    Some(hint) => failure.hint(hint),
-                    None => failure,
-                }
+                let hint = hint_for(error.as_ref()).map(str::to_owned);
+                Failure { hint, ..Failure::new(chain(error.as_ref())) }
             }
         }
     }
@@ -45,20 +63,27 @@ impl Failure {
             1 => "the configuration has a mistake".to_owned(),
             count => format!("the configuration has {count} mistakes"),
         };
-        Failure { message, hint: None, report: Some(report) }
+        Failure { message, hint: None, details: Details::Report(report) }
     }
 
     /// The mistakes of a configuration, the message, the hint.
     pub(super) fn text(&self, paint: Paint) -> String {
         let mut lines = Vec::new();
-        match (&self.report, paint) {
-            (Some(report), Paint::Colored) => lines.push(report.colored().to_string()),
-            (Some(report), Paint::Plain) => lines.push(report.to_string()),
-            (None, _) => {}
+        match (&self.details, paint) {
+            (Details::Report(report), Paint::Colored) => lines.push(report.colored().to_string()),
+            (Details::Report(report), Paint::Plain) => lines.push(report.to_string()),
+            (Details::Text(text), _) => lines.push(text.clone()),
+            (Details::None, _) => {}
         }
         lines.push(format!("{} {}", paint.red("error:"), self.message));
         lines.extend(self.hint.iter().map(|hint| format!("{} {hint}", paint.cyan("hint:"))));
         lines.join("\n")
+    }
+}
+
+impl<E: Into<BoxError>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::of(error.into())
     }
 }
 
@@ -125,6 +150,7 @@ mod tests {
         let text = Failure::from(report.clone()).text(Paint::Plain);
         assert!(text.starts_with(&mistakes), "{text}");
         assert!(text.contains("\nerror: the configuration has"), "{text}");
+        assert_eq!(Failure::from(RunError::Config(report.clone())).text(Paint::Plain), text);
         assert!(Failure::from(report).text(Paint::Colored).contains("\x1b["));
     }
 

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use hyper::Method;
+use hyper::header::CONTENT_TYPE;
 use tokio::sync::oneshot;
 
+use super::fetch::{Call, FetchError, Reply, Wire};
 use super::services::Services;
 use super::tour::Tour;
 use super::{Service, Verdict};
-use crate::fetch::{Address, Call, FetchError, Reply, Wire};
 use crate::terminal::{Paint, say};
 
 /// What came of a step: what happened, or what was wrong.
@@ -111,7 +112,8 @@ async fn events(tour: &Tour) -> Outcome {
     let begin = Instant::now();
     let call = Call { enough: 1, deadline: Duration::from_secs(2), ..clear(tour, "/events")? };
     let reply = ask(&call).await?;
-    match reply.text().starts_with("id: 1") {
+    let is_stream = reply.headers.get(CONTENT_TYPE).is_some_and(|value| value == "text/event-stream");
+    match is_stream && reply.text().starts_with("id: 1") {
         true => Ok(format!("the first of ten came after {}", ms(begin))),
         false => Err(format!("the stream begins with {:?}", shorten(&reply.text()))),
     }
@@ -225,7 +227,7 @@ async fn ask(call: &Call) -> Result<Reply, String> {
 }
 
 async fn turn(service: &Service, path: &str) -> Result<(), String> {
-    let call = Call { method: Method::POST, ..Call::get(Address::Tcp(service.address), path) };
+    let call = Call { method: Method::POST, ..Call::get(service.address, path) };
     ask(&call).await.map(drop)
 }
 

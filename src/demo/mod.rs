@@ -14,6 +14,7 @@ use crate::terminal::{Paint, say};
 
 mod answer;
 mod check;
+mod fetch;
 mod guide;
 mod services;
 mod tour;

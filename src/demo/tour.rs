@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use super::fetch::{Call, Wire};
 use crate::config::Config;
 use crate::config::listener::Bind;
-use crate::fetch::{Address, Call, Wire};
 
 /// The first address of each kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,14 +28,14 @@ impl Tour {
 
     /// A GET in clear text; `None` without such a listener.
     pub(super) fn http(&self, path: &str) -> Option<Call> {
-        self.http.map(|address| Call::get(Address::Tcp(address), path))
+        self.http.map(|address| Call::get(address, path))
     }
 
     /// A GET over TLS, in the version of HTTP that the wire names.
     pub(super) fn https(&self, wire: Wire, path: &str) -> Option<Call> {
         let address = self.https?;
         let host = format!("localhost:{}", address.port());
-        Some(Call { wire, host, ..Call::get(Address::Tcp(address), path) })
+        Some(Call { wire, host, ..Call::get(address, path) })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::request::span_in;
+use crate::http::forwarded::drop_listed;
 use crate::http::validate::content_length;
 use crate::http::{Framing, Method, Name, Reason, ResponseHead, Version};
 
@@ -45,6 +46,7 @@ pub fn parse(bytes: &[u8], method: Method, head: &mut ResponseHead) -> Result<()
         head.fields.push_span(span_in(bytes, field.name.as_bytes()), span_in(bytes, value));
     }
     head.framing = framing(head, method)?;
+    drop_listed(&mut head.fields);
     Ok(())
 }
 

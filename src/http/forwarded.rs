@@ -15,13 +15,11 @@ use super::name::Name;
 /// belong to the writer of the head.
 pub fn request_fields(exchange: &Exchange, mut put: impl FnMut(&[u8], &[u8])) {
     let fields = &exchange.request.fields;
-    let listed = Listed::of(fields);
     let trusted = exchange.client.trusted;
     for (known, name, value) in fields.iter() {
         let stays = known.is_hop_by_hop()
             || matches!(known, Name::Host | Name::ContentLength)
-            || (is_forwarding(known) && !(trusted && known == Name::Forwarded))
-            || (listed.any && listed.names(fields, known, name));
+            || (is_forwarding(known) && !(trusted && known == Name::Forwarded));
         if !stays {
             put(name, value);
         }
@@ -41,38 +39,30 @@ pub fn wants_trailers(fields: &Fields) -> bool {
 /// which belongs to the writer of the head.
 pub fn response_fields(response: &ResponseHead, mut put: impl FnMut(&[u8], &[u8])) {
     let fields = &response.fields;
-    let listed = Listed::of(fields);
     for (known, name, value) in fields.iter() {
         let upgrade_is_told = known == Name::Upgrade && response.status == 426;
-        let stays = (known.is_hop_by_hop() && !upgrade_is_told)
-            || known == Name::ContentLength
-            || (listed.any && listed.names(fields, known, name));
+        let stays = (known.is_hop_by_hop() && !upgrade_is_told) || known == Name::ContentLength;
         if !stays {
             put(name, value);
         }
     }
 }
 
-/// The names that `Connection` lists.
-struct Listed {
-    /// Whether there is any beside the usual ones, which is rare.
-    any: bool,
-}
-
-impl Listed {
-    fn of(fields: &Fields) -> Listed {
-        let usual = |item: &[u8]| {
-            [&b"close"[..], b"keep-alive", b"te", b"upgrade"]
-                .iter()
-                .any(|name| item.eq_ignore_ascii_case(name))
-        };
-        Listed { any: fields.all(Name::Connection).flat_map(items).any(|item| !usual(item)) }
+/// Removes the fields that `Connection` lists (RFC 9110 §7.6.1). Done when a head has come, so that
+/// it can not touch what middlewares set later.
+pub fn drop_listed(fields: &mut Fields) {
+    let usual = |item: &[u8]| {
+        [&b"close"[..], b"keep-alive", b"te", b"upgrade"].iter().any(|name| item.eq_ignore_ascii_case(name))
+    };
+    // Rare: most heads list nothing but the usual.
+    if fields.all(Name::Connection).flat_map(items).all(usual) {
+        return;
     }
-
-    fn names(&self, fields: &Fields, known: Name, name: &[u8]) -> bool {
-        known.is_removable_by_connection()
-            && fields.all(Name::Connection).flat_map(items).any(|item| item.eq_ignore_ascii_case(name))
-    }
+    let lists: Vec<Vec<u8>> = fields.all(Name::Connection).map(<[u8]>::to_vec).collect();
+    fields.retain(|known, name, _| {
+        let listed = || lists.iter().flat_map(|list| items(list)).any(|item| item.eq_ignore_ascii_case(name));
+        !known.is_removable_by_connection() || known == Name::Connection || !listed()
+    });
 }
 
 fn is_forwarding(name: Name) -> bool {
@@ -201,6 +191,7 @@ mod tests {
         for (name, value) in fields {
             exchange.request.fields.push(name.as_bytes(), value.as_bytes());
         }
+        drop_listed(&mut exchange.request.fields);
         exchange.set_request_id([7; 16]);
         let mut out = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -276,6 +267,7 @@ mod tests {
         ] {
             response.fields.push(name.as_bytes(), value.as_bytes());
         }
+        drop_listed(&mut response.fields);
         let mut names = Vec::new();
         response_fields(&response, |name, _| names.push(String::from_utf8_lossy(name).into_owned()));
         assert_eq!(names, ["A"]);

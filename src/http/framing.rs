@@ -19,4 +19,8 @@ impl Framing {
     pub fn is_empty(self) -> bool {
         matches!(self, Framing::None | Framing::Length(0))
     }
+    /// Whether the body is known to be longer than `limit` bytes.
+    pub fn exceeds(self, limit: u64) -> bool {
+        matches!(self, Framing::Length(length) if length > limit)
+    }
 }

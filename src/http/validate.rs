@@ -5,6 +5,7 @@
 //! one framing, one authority, one path, seen alike by routes, middlewares and endpoints.
 
 use super::fields::{Span, items};
+use super::forwarded::drop_listed;
 use super::framing::Framing;
 use super::head::{Method, RequestHead, Version, split_port};
 use super::name::Name;
@@ -17,6 +18,7 @@ pub const MAX_REQUEST_LINE: usize = 16 * 1024;
 /// Judges a request and fills authority, path, query and framing.
 pub fn request(head: &mut RequestHead, slashes: EncodedSlashes) -> Result<(), Reason> {
     drop_aliases(head);
+    drop_listed(&mut head.fields);
     head.framing = framing(head)?;
     expectation(head)?;
     let target = split_target(head)?;

@@ -216,6 +216,4 @@ fn digest_of(content: &impl Hash) -> u64 {
 }
 
 #[cfg(test)]
-pub(super) mod fixture;
-#[cfg(test)]
-mod tests;
+pub(super) mod tests;

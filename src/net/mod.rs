@@ -4,11 +4,13 @@ pub mod buffer;
 pub mod certs;
 pub mod inherit;
 pub mod listen;
+pub mod prefixed;
 pub mod stream;
 pub mod tls;
 pub mod vault;
 pub mod wire;
 
 pub use buffer::Buffer;
+pub use prefixed::Prefixed;
 pub use stream::Stream;
 pub use wire::Wire;

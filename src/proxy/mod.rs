@@ -9,6 +9,7 @@ pub mod attempt;
 pub mod body;
 pub mod client;
 mod forward;
+pub mod h2;
 pub mod journal;
 pub mod link;
 mod plan;

@@ -10,11 +10,11 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::AbortHandle;
 use tokio_rustls::server::TlsStream;
 
-use super::h1;
+use super::opening::{Agreed, speak};
 use super::team::{Command, Team};
 use crate::http::{Client as Peer, Reason, Scheme};
 use crate::net::tls::{Acceptor, Handshake, HandshakeError, Version};
-use crate::net::{Stream, Wire, listen};
+use crate::net::{Stream, listen};
 use crate::observe::metrics;
 use crate::proxy::Worker;
 use crate::snapshot::Listener;
@@ -131,16 +131,17 @@ async fn converse(
     let scheme = if listener.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let trusted = listener.trusts(address.ip());
     let mut peer = Peer { address, local, scheme, tls: None, listener: listener.number, trusted };
-    let stream = match (&listener.tls, stream) {
+    let (stream, agreed) = match (&listener.tls, stream) {
         (Some(acceptor), Stream::Tcp(stream)) => {
             // Boxed: the handshake is a short part of a connection's life and a large part of its state.
             let Some(stream) = Box::pin(handshake(worker, &listener, acceptor, stream)).await else { return };
             peer.tls = Some(Handshake::of(stream.get_ref().1).version.as_str());
-            Stream::Tls(stream)
+            let agreed = Agreed::by_alpn(stream.get_ref().1.alpn_protocol());
+            (Stream::Tls(stream), agreed)
         }
-        (_, stream) => stream,
+        (_, stream) => (stream, Agreed::Nothing),
     };
-    h1::serve(worker, listener, peer, Wire::new(stream)).await;
+    speak(worker, listener, peer, stream, agreed).await;
 }
 
 async fn handshake(

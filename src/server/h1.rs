@@ -56,6 +56,20 @@ pub async fn serve(worker: &Rc<Worker>, mut listener: Arc<Listener>, peer: Peer,
     }
 }
 
+/// Answers a client that speaks HTTP/1.1 where it is not offered, and ends the connection.
+pub async fn turn_away(worker: &Rc<Worker>, listener: &Listener, peer: Peer, wire: Wire, reason: Reason) {
+    let timer = worker.timers.slot();
+    let mut connection = Connection::new(wire, &timer);
+    connection.closes = true;
+    let mut room = worker.room();
+    room.exchange.client = peer;
+    let ended = proxy::refuse(worker, listener, &mut connection, &mut room, &timer, reason).await;
+    worker.give_back(room);
+    if ended == Ended::Complete {
+        connection.settle(&timer).await;
+    }
+}
+
 /// What the listener allows.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -197,9 +211,7 @@ impl Connection {
         self.version = head.version;
         validate::request(head, self.limits.slashes)?;
         self.closes = wants_close(head.version, head.fields.all(Name::Connection));
-        if let Framing::Length(length) = head.framing
-            && length > self.limits.body
-        {
+        if head.framing.exceeds(self.limits.body) {
             return Err(Reason::BodyTooLarge);
         }
         self.reader.start(head.framing);

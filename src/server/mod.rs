@@ -2,6 +2,8 @@
 
 pub mod accept;
 pub mod h1;
+pub mod h2;
+pub mod opening;
 pub mod team;
 pub mod thread;
 

@@ -3,12 +3,12 @@ use std::time::Instant;
 use hyper::Method;
 
 use super::*;
-use crate::fetch::{Address, Call, FetchError, Reply};
+use crate::demo::fetch::{Call, FetchError, Reply};
 
-pub(super) const FREE: Ports = Ports { hello: 0, users: 0, auth: 0 };
+const FREE: Ports = Ports { hello: 0, users: 0, auth: 0 };
 
 fn call(service: &Service, path: &str) -> Call {
-    Call::get(Address::Tcp(service.address), path)
+    Call::get(service.address, path)
 }
 
 async fn get(service: &Service, path: &str) -> Reply {

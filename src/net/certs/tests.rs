@@ -1,11 +1,15 @@
+//! Certificates of a listener: the choice by name, what is refused, and replacement while running.
+
+pub(crate) mod fixture;
+
 use std::os::unix::fs::symlink;
 
 use rustls::SignatureScheme;
 use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
-use super::fixture::{Pair, issue, issue_rsa, write, year};
 use super::*;
+use fixture::{Pair, issue, issue_rsa, write, year};
 
 const ANY: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::RSA_PSS_SHA256];
 

@@ -1,3 +1,5 @@
+//! Listening sockets: addresses, groups of workers, and honest refusals.
+
 use std::net::TcpStream;
 use std::time::Duration;
 

@@ -1,10 +1,12 @@
+//! What listeners share: certificates, and following their files.
+
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use super::*;
 use crate::net::certs::Files;
-use crate::net::certs::fixture::{issue, write};
+use crate::net::certs::tests::fixture::{issue, write};
 use crate::net::tls::{Protocol, Resumption, Version};
 
 fn settings() -> Settings {

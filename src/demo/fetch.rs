@@ -1,11 +1,9 @@
-//! One request on one connection, for the tools around the proxy: the demo and the commands that
-//! ask the admin listener. Never on the path of a client's request.
+//! One request on one connection, over each of the wires that the demo shows.
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, USER_AGENT};
@@ -17,8 +15,9 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Bytes of an answer's body that are kept; what follows is not read.
 const MAX_BODY: usize = 1 << 20;
@@ -29,28 +28,17 @@ pub struct Call {
     /// The method. Default: GET.
     pub method: Method,
     /// Where the connection goes.
-    pub address: Address,
+    pub address: SocketAddr,
     /// What the connection speaks.
     pub wire: Wire,
     /// The host that is asked for.
     pub host: String,
     /// Path and query.
     pub path: String,
-    /// What the answer shall be, "application/json". Default: none said.
-    pub accept: Option<&'static str>,
     /// Bytes of the body that are enough; the rest is not read. Default: 1 MiB.
     pub enough: usize,
     /// From the connect to the last byte. Default: 5 s.
     pub deadline: Duration,
-}
-
-/// Where a connection goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// An IP address and port.
-    Tcp(SocketAddr),
-    /// A socket in the file system.
-    Unix(PathBuf),
 }
 
 /// What a connection speaks.
@@ -94,7 +82,7 @@ pub enum FetchError {
     #[error("no connection to {address}")]
     Connect {
         /// Where to.
-        address: Address,
+        address: SocketAddr,
         /// Why not.
         #[source]
         source: io::Error,
@@ -121,18 +109,13 @@ pub enum FetchError {
 
 impl Call {
     /// A GET over HTTP/1.1 in clear text.
-    pub fn get(address: Address, path: impl Into<String>) -> Call {
-        let host = match &address {
-            Address::Tcp(address) => address.to_string(),
-            Address::Unix(_) => "localhost".to_owned(),
-        };
+    pub fn get(address: SocketAddr, path: impl Into<String>) -> Call {
         Call {
             method: Method::GET,
             address,
             wire: Wire::H1,
-            host,
+            host: address.to_string(),
             path: path.into(),
-            accept: None,
             enough: MAX_BODY,
             deadline: Duration::from_secs(5),
         }
@@ -150,14 +133,8 @@ impl Call {
     }
 
     async fn connect(&self) -> Result<Reply, FetchError> {
-        let failed = |source| FetchError::Connect { address: self.address.clone(), source };
-        match &self.address {
-            Address::Tcp(address) => self.speak(TcpStream::connect(address).await.map_err(failed)?).await,
-            Address::Unix(path) => self.speak(UnixStream::connect(path).await.map_err(failed)?).await,
-        }
-    }
-
-    async fn speak<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> Result<Reply, FetchError> {
+        let failed = |source| FetchError::Connect { address: self.address, source };
+        let stream = TcpStream::connect(self.address).await.map_err(failed)?;
         match self.wire {
             Wire::H1 => self.h1(stream).await,
             Wire::H1Tls => self.h1(self.handshake(stream, b"http/1.1").await?).await,
@@ -171,11 +148,11 @@ impl Call {
         }
     }
 
-    async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    async fn handshake(
         &self,
-        stream: S,
+        stream: TcpStream,
         protocol: &[u8],
-    ) -> Result<tokio_rustls::client::TlsStream<S>, FetchError> {
+    ) -> Result<TlsStream<TcpStream>, FetchError> {
         let tls = |error| FetchError::Tls(io::Error::other(error));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -238,11 +215,7 @@ impl Call {
 
     fn request(&self, uri: Uri) -> http::request::Builder {
         let request = Request::builder().method(&self.method).uri(uri);
-        let request = request.header(USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")));
-        match self.accept {
-            Some(accept) => request.header(http::header::ACCEPT, accept),
-            None => request,
-        }
+        request.header(USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")))
     }
 
     fn reply(&self, response: Response<Vec<u8>>) -> Reply {
@@ -264,15 +237,6 @@ async fn driven(
             Ok(()) => exchange.await,
             Err(error) => Err(error),
         },
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Tcp(address) => address.fmt(f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, SignatureAlgorithm};
 use rustls::pki_types::CertificateDer;
 
-use super::Files;
+use crate::net::certs::Files;
 
 /// A certificate that is its own issuer.
 pub(crate) struct Pair {

@@ -1,5 +1,3 @@
-use std::os::unix::net::UnixListener;
-
 use http::header::CONTENT_TYPE;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
@@ -13,7 +11,7 @@ use super::*;
 async fn listener(wire: Wire) -> (TcpListener, Call) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let call = Call { wire, ..Call::get(Address::Tcp(address), "/a?b=c") };
+    let call = Call { wire, ..Call::get(address, "/a?b=c") };
     (listener, Call { host: format!("localhost:{}", address.port()), ..call })
 }
 
@@ -53,21 +51,6 @@ async fn an_answer_in_clear_text_is_read() {
     assert!(head.contains(&format!("host: {}\r\n", call.host)), "{head}");
     assert_eq!((reply.status, reply.json()["a"].as_u64()), (200, Some(1)));
     assert_eq!(reply.headers[CONTENT_TYPE], "application/json");
-}
-
-#[tokio::test]
-async fn a_socket_in_the_file_system_is_reached() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("admin.sock");
-    let listener = UnixListener::bind(&path).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let listener = tokio::net::UnixListener::from_std(listener).unwrap();
-    let server = async { answer(listener.accept().await.unwrap().0, OK).await };
-    let call = Call { method: Method::POST, ..Call::get(Address::Unix(path), "/reload") };
-    let (head, reply) = tokio::join!(server, call.send());
-    assert!(head.starts_with("POST /reload HTTP/1.1\r\n"), "{head}");
-    assert!(head.contains("content-length: 0\r\n"), "{head}");
-    assert_eq!(reply.unwrap().status, 200);
 }
 
 #[tokio::test]

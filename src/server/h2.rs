@@ -1,0 +1,216 @@
+//! HTTP/2 to clients: one connection, a task for each of its streams.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason as Code, RecvStream};
+use tokio::task::JoinSet;
+
+use crate::clock::{Millis, Timer};
+use crate::h1::request::HeadLimits;
+use crate::http::{Client as Peer, Reason};
+use crate::net::Prefixed;
+use crate::proxy::h2::{SEND_BUFFER, window};
+use crate::proxy::{self, Worker};
+use crate::snapshot::Listener;
+use head::Body;
+use stream::Stream;
+
+mod head;
+mod stream;
+
+/// How long a client that was told to go may stay without a stream.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Tasks to one allowed stream: a stream that the client has reset is free for the client at once,
+/// while its task is still on its way out.
+const TASKS_PER_STREAM: usize = 2;
+
+/// Serves a connection until it ends. Large: to be boxed.
+pub async fn serve(worker: &Rc<Worker>, listener: Arc<Listener>, peer: Peer, stream: Prefixed) {
+    let timer = worker.timers.slot();
+    let opened = timer.clock().now();
+    let due = opened.after(Some(listener.settings.limits.header_timeout.get()));
+    let mut handshake = pin!(builder(&listener).handshake(stream));
+    let greeted = poll_fn(|context| match handshake.as_mut().poll(context) {
+        Poll::Ready(greeted) => Poll::Ready(greeted.ok()),
+        Poll::Pending => timer.poll(context, due).map(|()| None),
+    });
+    let Some(connection) = greeted.await else { return };
+    let mut conversation = Conversation {
+        worker,
+        listener,
+        peer,
+        connection,
+        tasks: JoinSet::new(),
+        opened,
+        quiet: Some(opened),
+        requests: 0,
+        closing: false,
+    };
+    conversation.run(&timer).await;
+    let Conversation { connection, mut tasks, .. } = conversation;
+    // Every stream that is still open learns that its client is gone, and is logged so.
+    drop(connection);
+    while tasks.join_next().await.is_some() {}
+}
+
+/// What the listener allows, in the library's words. Floods of resets, empty frames, settings and
+/// pings are bounded by the library's own defaults.
+fn builder(listener: &Listener) -> Builder {
+    let limits = &listener.settings.limits;
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(limits.h2_max_streams.get())
+        .initial_window_size(window(limits.h2_stream_window.as_usize()))
+        .initial_connection_window_size(window(limits.h2_connection_window.as_usize()))
+        .max_header_list_size(window(limits.max_header_bytes.as_usize()))
+        .max_send_buffer_size(SEND_BUFFER);
+    builder
+}
+
+struct Conversation<'worker> {
+    worker: &'worker Rc<Worker>,
+    listener: Arc<Listener>,
+    peer: Peer,
+    connection: h2::server::Connection<Prefixed, Bytes>,
+    tasks: JoinSet<()>,
+    opened: Millis,
+    /// Since when no stream is served; `None` while one is.
+    quiet: Option<Millis>,
+    requests: u64,
+    /// The client was told to open no more streams.
+    closing: bool,
+}
+
+type Request = (::http::Request<RecvStream>, SendResponse<Bytes>);
+
+impl Conversation<'_> {
+    /// Takes streams until the connection ends.
+    async fn run(&mut self, timer: &Timer) {
+        while let Some((request, respond)) = self.next(timer).await {
+            self.begin(request, respond);
+        }
+    }
+
+    /// The next request; `None` at the end of the connection.
+    async fn next(&mut self, timer: &Timer) -> Option<Request> {
+        poll_fn(|context| {
+            loop {
+                while let Poll::Ready(Some(_)) = self.tasks.poll_join_next(context) {}
+                match self.connection.poll_accept(context) {
+                    Poll::Ready(Some(Ok(request))) => return Poll::Ready(Some(request)),
+                    Poll::Ready(Some(Err(error))) => {
+                        tracing::debug!(%error, "an HTTP/2 connection broke");
+                        return Poll::Ready(None);
+                    }
+                    Poll::Ready(None) => return Poll::Ready(None),
+                    Poll::Pending => {}
+                }
+                let now = timer.clock().now();
+                self.quiet = self.tasks.is_empty().then(|| self.quiet.unwrap_or(now));
+                if self.should_close(now) {
+                    self.close(now);
+                    continue;
+                }
+                let (due, ends) = self.deadline();
+                if timer.poll(context, due).is_pending() {
+                    return Poll::Pending;
+                }
+                if ends {
+                    return Poll::Ready(None);
+                }
+                self.close(now);
+            }
+        })
+        .await
+    }
+
+    /// Whether the client is to be told to go although it does something.
+    fn should_close(&self, now: Millis) -> bool {
+        let limits = &self.listener.settings.limits;
+        let age = limits.max_connection_age.get().map(|span| span.get());
+        let most = limits.max_requests_per_connection.get().unwrap_or(u64::MAX);
+        let old = now >= self.opened.after(age);
+        !self.closing && (self.worker.is_draining() || self.requests >= most || old)
+    }
+
+    /// Says GOAWAY (RFC 9113 §6.8): the library sends it twice, a round trip apart, so that no
+    /// request which is on its way is lost.
+    fn close(&mut self, now: Millis) {
+        self.closing = true;
+        self.quiet = self.quiet.map(|_| now);
+        self.connection.graceful_shutdown();
+    }
+
+    /// When something is to be done although nothing comes, and whether that is the end.
+    fn deadline(&self) -> (Millis, bool) {
+        let limits = &self.listener.settings.limits;
+        let aged = match limits.max_connection_age.get() {
+            Some(age) if !self.closing => self.opened.after(Some(age.get())),
+            _ => Millis::NEVER,
+        };
+        let Some(quiet) = self.quiet else { return (aged, false) };
+        if self.connection.has_streams() {
+            // Answers lie in the library and the client does not read them.
+            return (quiet.after(Some(limits.write_timeout.get())), true);
+        }
+        if self.closing {
+            return (quiet.after(Some(FAREWELL)), true);
+        }
+        (quiet.after(Some(limits.idle_timeout.get())).min(aged), false)
+    }
+
+    fn begin(&mut self, request: ::http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        let number = self.listener.number;
+        if let Some(listener) = self.worker.view().snapshot.listener(number) {
+            self.listener = listener;
+        }
+        let most = self.listener.settings.limits.h2_max_streams.get() as usize;
+        if self.tasks.len() >= most.saturating_mul(TASKS_PER_STREAM) {
+            respond.send_reset(Code::REFUSED_STREAM);
+            return;
+        }
+        self.requests += 1;
+        self.quiet = None;
+        let (worker, listener, peer) = (self.worker.clone(), self.listener.clone(), self.peer);
+        self.tasks.spawn_local(answer(worker, listener, peer, request, respond));
+    }
+}
+
+/// Answers one request.
+async fn answer(
+    worker: Rc<Worker>,
+    listener: Arc<Listener>,
+    peer: Peer,
+    request: ::http::Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let timer = worker.timers.slot();
+    let limits = &listener.settings.limits;
+    let head_limits =
+        HeadLimits { bytes: limits.max_header_bytes.as_usize(), fields: limits.max_headers.get() as usize };
+    let most = limits.max_body_bytes.get().map_or(u64::MAX, |bytes| bytes.get());
+    let (parts, body) = request.into_parts();
+    let has_body = if body.is_end_stream() { Body::Absent } else { Body::Follows };
+    let mut stream = Stream::new(body, respond, most);
+    let mut room = worker.room();
+    room.exchange.client = peer;
+    room.exchange.client.trusted = listener.trusts(peer.address.ip());
+    let slashes = listener.settings.encoded_slashes;
+    let request = &mut room.exchange.request;
+    let judged = head::read(&parts, has_body, head_limits, slashes, request)
+        .and_then(|()| if request.framing.exceeds(most) { Err(Reason::BodyTooLarge) } else { Ok(()) });
+    drop(parts);
+    match judged {
+        Ok(()) => proxy::handle(&worker, &listener, &mut stream, &mut room, &timer).await,
+        Err(reason) => proxy::refuse(&worker, &listener, &mut stream, &mut room, &timer, reason).await,
+    };
+    worker.give_back(room);
+}

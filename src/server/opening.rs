@@ -1,0 +1,113 @@
+//! Which version of HTTP a connection speaks: by ALPN with TLS, by its first bytes without.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::{h1, h2};
+use crate::config::listener::Protocol;
+use crate::http::{Client as Peer, Reason};
+use crate::net::{Prefixed, Stream, Wire};
+use crate::proxy::Worker;
+use crate::snapshot::Listener;
+
+/// What an HTTP/2 client sends first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What client and listener have agreed on before the first byte of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agreed {
+    /// Nothing: the first bytes show it.
+    Nothing,
+    /// A version, by ALPN (RFC 7301).
+    On(Protocol),
+}
+
+impl Agreed {
+    /// What a TLS handshake has settled. A client that did not offer ALPN speaks HTTP/1.1
+    /// (RFC 9113 §3.2 lets none speak HTTP/2 over TLS without).
+    pub fn by_alpn(protocol: Option<&[u8]>) -> Agreed {
+        Agreed::On(if protocol == Some(b"h2") { Protocol::H2 } else { Protocol::H1 })
+    }
+}
+
+/// Speaks to a client until the connection ends.
+pub async fn speak(worker: &Rc<Worker>, listener: Arc<Listener>, peer: Peer, stream: Stream, agreed: Agreed) {
+    let offers = |protocol| listener.settings.protocols.contains(&protocol);
+    let mut wire = Wire::new(stream);
+    let spoken = match agreed {
+        Agreed::On(protocol) => Some(protocol),
+        Agreed::Nothing if !offers(Protocol::H2) => Some(Protocol::H1),
+        Agreed::Nothing => first_bytes(worker, &listener, &mut wire).await,
+    };
+    match spoken {
+        None => {}
+        Some(Protocol::H1) if offers(Protocol::H1) => h1::serve(worker, listener, peer, wire).await,
+        // Boxed, both: an idle HTTP/1.1 connection, the usual kind, is not to carry their state.
+        Some(Protocol::H1) => {
+            Box::pin(h1::turn_away(worker, &listener, peer, wire, Reason::VersionNotSupported)).await;
+        }
+        Some(Protocol::H2) => {
+            let (stream, read) = wire.into_parts();
+            Box::pin(h2::serve(worker, listener, peer, Prefixed::new(stream, read))).await;
+        }
+    }
+}
+
+/// Reads until the connection shows what it speaks; what was read stays in the wire. `None` when
+/// the client ends or stays silent.
+async fn first_bytes(worker: &Worker, listener: &Listener, wire: &mut Wire) -> Option<Protocol> {
+    let timer = worker.timers.slot();
+    let due = timer.clock().now().after(Some(listener.settings.limits.header_timeout.get()));
+    poll_fn(|context| {
+        loop {
+            if let Some(protocol) = recognise(wire.input.filled()) {
+                return Poll::Ready(Some(protocol));
+            }
+            match wire.poll_fill(context) {
+                Poll::Ready(Ok(count)) if count > 0 => {}
+                Poll::Ready(_) => return Poll::Ready(None),
+                Poll::Pending => break,
+            }
+        }
+        wire.input.release();
+        if worker.is_draining() && wire.input.is_empty() {
+            return Poll::Ready(None);
+        }
+        timer.poll(context, due).map(|()| None)
+    })
+    .await
+}
+
+/// What the first bytes show, as soon as they do.
+fn recognise(bytes: &[u8]) -> Option<Protocol> {
+    let seen = bytes.len().min(PREFACE.len());
+    if bytes[..seen] != PREFACE[..seen] {
+        return Some(Protocol::H1);
+    }
+    (seen == PREFACE.len()).then_some(Protocol::H2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preface_is_recognised_at_its_last_byte_and_anything_else_at_the_first_other_one() {
+        for length in 0..PREFACE.len() {
+            assert_eq!(recognise(&PREFACE[..length]), None);
+        }
+        assert_eq!(recognise(&[PREFACE, b"\0\0"].concat()), Some(Protocol::H2));
+        assert_eq!(recognise(b"P"), None);
+        assert_eq!(recognise(b"PUT / HTTP/1.1"), Some(Protocol::H1));
+        assert_eq!(recognise(b"GET"), Some(Protocol::H1));
+    }
+
+    #[test]
+    fn alpn_decides_with_tls() {
+        assert_eq!(Agreed::by_alpn(Some(b"h2")), Agreed::On(Protocol::H2));
+        assert_eq!(Agreed::by_alpn(Some(b"http/1.1")), Agreed::On(Protocol::H1));
+        assert_eq!(Agreed::by_alpn(None), Agreed::On(Protocol::H1));
+    }
+}
