@@ -102,6 +102,15 @@ fn a_bad_file_changes_nothing_and_says_where_it_is_bad() {
 }
 
 #[test]
+fn a_bad_change_that_is_undone_leaves_no_error() {
+    let proxy = Proxy::start(&answering("old"));
+    proxy.rewrite("nonsense");
+    wait_until("the error is shown", || proxy.status()["last_reload_error"].is_string());
+    proxy.rewrite(&answering("old"));
+    wait_until("the error is gone", || proxy.status()["last_reload_error"].is_null());
+}
+
+#[test]
 fn a_half_written_file_is_never_live() {
     let proxy = Proxy::start(&answering("old"));
     let whole = std::fs::read_to_string(proxy.config()).expect("it is there");
