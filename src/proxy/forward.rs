@@ -184,8 +184,9 @@ fn unwanted<C: Client>(call: &Call<'_, C>, status: u16) -> Option<Failure> {
         RetryOn::Connect | RetryOn::Reset | RetryOn::RefusedStream | RetryOn::Timeout => false,
     });
     // The last attempt's answer is passed on whatever it is.
+    let failed = call.room.tried.len() + 1;
     let another =
-        listed && has_attempts_left(call, retry) && is_repeatable(call) && call.room.replay.is_whole();
+        listed && has_attempts_left(failed, retry) && is_repeatable(call) && call.room.replay.is_whole();
     // Paid for here: an answer that was thrown away could not be passed on any more.
     let elsewhere = another
         && call.fleet.has_other(&call.room.tried)
@@ -194,15 +195,16 @@ fn unwanted<C: Client>(call: &Call<'_, C>, status: u16) -> Option<Failure> {
     elsewhere.then_some(Failure { reason: Reason::UnwantedStatus, repeats: Repeats::Work })
 }
 
-fn has_attempts_left<C>(call: &Call<'_, C>, retry: &Retry) -> bool {
-    call.room.failed.len() < retry.attempts as usize
+/// Whether another try is allowed after so many that failed. A stale connection is none of them.
+fn has_attempts_left(failed: usize, retry: &Retry) -> bool {
+    failed <= retry.attempts as usize
 }
 
 /// Whether another attempt may be made; if so, it is prepared and paid for.
 fn may_retry<C: Client>(call: &mut Call<'_, C>, failure: &Failure) -> bool {
     let Some(retry) = call.route.retry.0.on() else { return false };
     let is_ours = failure.reason.side() != Side::Upstream;
-    if is_ours || !has_attempts_left(call, retry) || call.worker.timers.now() >= call.until {
+    if is_ours || !has_attempts_left(call.room.tried.len(), retry) || call.worker.timers.now() >= call.until {
         return false;
     }
     let allowed = match failure.repeats {
