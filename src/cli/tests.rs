@@ -1,3 +1,5 @@
+//! The command line: arguments, messages and exit codes.
+
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

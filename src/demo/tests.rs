@@ -1,3 +1,5 @@
+//! Where the demo takes its configuration from.
+
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,3 +1,5 @@
+//! What counts as a change of a watched file.
+
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::symlink;

@@ -1,3 +1,5 @@
+//! The admin listener as the command line asks it.
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;

@@ -1,3 +1,5 @@
+//! Which steps of the check are counted as failed.
+
 use std::net::TcpListener;
 
 use super::*;

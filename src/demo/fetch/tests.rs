@@ -1,3 +1,5 @@
+//! The client of the demo against servers of its own.
+
 use http::header::CONTENT_TYPE;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;

@@ -1,3 +1,5 @@
+//! The services of the demo.
+
 use std::time::Instant;
 
 use hyper::Method;
