@@ -34,6 +34,44 @@ fn a_refused_connection_is_tried_elsewhere_for_get_and_for_post() {
 }
 
 #[test]
+fn a_request_has_as_many_further_tries_as_the_route_says() {
+    let (mut first, mut second, alive) = (Origin::named("1"), Origin::named("2"), Origin::named("alive"));
+    first.stop();
+    second.stop();
+    let fleet = upstream(&[&first, &second, &alive]) + "balance = \"first\"\noutlier = \"off\"\n";
+    let proxy = Proxy::start(&format!("{ALL}[route.retry]\nattempts = 2\n{fleet}"));
+    assert_eq!(proxy.get("/").text(), "alive");
+    let proxy = Proxy::start(&format!("{ALL}[route.retry]\nattempts = 1\n{fleet}"));
+    assert_eq!(proxy.get("/").reason(), "connect_refused");
+}
+
+#[test]
+fn a_stale_connection_is_not_counted_among_the_tries() {
+    // Serves one connection, on which the second request is read and never answered.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let dying = listener.local_addr().expect("it is bound");
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        drop(listener);
+        let mut request = [0; 4096];
+        for answer in [&ok("warm")[..], b""] {
+            assert!(std::io::Read::read(&mut stream, &mut request).expect("a request") > 0);
+            std::io::Write::write_all(&mut stream, answer).expect("the proxy reads");
+        }
+    });
+    let alive = Origin::named("alive");
+    let proxy = Proxy::start(&format!(
+        "{ALL}[route.retry]\nattempts = 1\n[upstream.origin]\nendpoints = [\"{dying}\", \"{}\"]\nbalance = \"first\"\n\
+         [server]\nworkers = 1\n",
+        alive.address
+    ));
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").text(), "warm");
+    assert_eq!(client.get("/").text(), "alive", "{}", proxy.access_line(1));
+    thread.join().expect("both requests came");
+}
+
+#[test]
 fn without_any_endpoint_the_answer_says_why() {
     let (mut first, mut second) = (Origin::named("first"), Origin::named("second"));
     first.stop();
@@ -93,6 +131,19 @@ fn a_listed_status_is_tried_elsewhere_and_the_last_one_is_passed_on() {
     let proxy = Proxy::start(&format!("{ALL}{on}{}{settings}", upstream(&[&first, &second])));
     let answer = proxy.get("/");
     assert_eq!((answer.status, answer.text().as_str()), (503, "ill"));
+}
+
+#[test]
+fn the_last_of_several_unwanted_answers_is_passed_on() {
+    let ill = || Origin::saying(b"HTTP/1.1 503 Ill\r\nContent-Length: 3\r\n\r\nill");
+    let origins = [ill(), ill(), ill(), ill()];
+    let proxy = Proxy::start(&format!(
+        "{ALL}[route.retry]\non = [\"503\"]\nattempts = 2\n{}outlier = \"off\"\n",
+        upstream(&origins.each_ref())
+    ));
+    let answer = proxy.get("/");
+    assert_eq!((answer.status, answer.text().as_str()), (503, "ill"));
+    assert_eq!(origins.iter().map(|origin| origin.requests().len()).sum::<usize>(), 3);
 }
 
 /// Answers one request per connection, promises to keep it, and closes it a moment later.

@@ -190,26 +190,61 @@ fn create_users(proxy: &Proxy, client: usize, ends: &Arc<AtomicBool>) -> std::th
     })
 }
 
+/// The failures of all clients, and how many users they have created.
+fn joined(clients: Vec<std::thread::JoinHandle<Seen>>) -> (Vec<String>, u32) {
+    let seen: Vec<_> = clients.into_iter().map(|client| client.join().expect("no panic")).collect();
+    let created = seen.iter().map(|seen| seen.created).sum();
+    assert!(created > 50, "there was hardly any load: {created}");
+    (seen.into_iter().flat_map(|seen| seen.failures).collect(), created)
+}
+
 #[test]
-fn a_rolling_restart_costs_no_request() {
+fn a_rolling_restart_through_the_file_costs_no_request() {
+    let Some(mut users) = three("users") else { return };
+    let proxy = Proxy::start(&upstream(&users));
+    let ends = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..3).map(|number| create_users(&proxy, number, &ends)).collect();
+    let mut counted = 0;
+    for _ in 0..3 {
+        users.rotate_left(1);
+        proxy.reload_with(&upstream(&users[..2]));
+        wait_until("what ran there has ended", || {
+            let before = posts(&users[2]);
+            pass(Duration::from_millis(50));
+            before == posts(&users[2])
+        });
+        counted += posts(&users[2]);
+        users[2].stop();
+        users[2].start_again();
+        proxy.reload_with(&upstream(&users));
+        pass(Duration::from_millis(100));
+    }
+    ends.store(true, Ordering::Relaxed);
+    let (failures, created) = joined(clients);
+    assert!(failures.is_empty(), "{failures:?}\n{}", last_lines(&proxy));
+    counted += users.iter().map(posts).sum::<u64>();
+    assert_eq!(counted, u64::from(created), "a POST was lost or executed twice");
+}
+
+#[test]
+fn an_endpoint_that_just_stops_costs_no_get_and_at_most_the_posts_on_their_way() {
     let Some(mut users) = three("users") else { return };
     let proxy = Proxy::start(&upstream(&users));
     wait_until("all are healthy", || proxy.states("users").iter().all(|state| state == "healthy"));
     let ends = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..3).map(|number| create_users(&proxy, number, &ends)).collect();
-    for index in 0..users.len() {
+    for instance in &mut users {
         pass(Duration::from_millis(200));
-        users[index].stop();
+        instance.stop();
         pass(Duration::from_millis(200));
-        users[index].start_again();
+        instance.start_again();
         wait_until("it is back", || proxy.states("users").iter().all(|state| state == "healthy"));
     }
     ends.store(true, Ordering::Relaxed);
-    let seen: Vec<_> = clients.into_iter().map(|client| client.join().expect("no panic")).collect();
-    let failures: Vec<_> = seen.iter().flat_map(|seen| &seen.failures).collect();
-    assert!(failures.is_empty(), "{failures:?}\n{}", last_lines(&proxy));
-    let created: u32 = seen.iter().map(|seen| seen.created).sum();
-    assert!(created > 50, "there was hardly any load: {created}");
+    let (failures, _) = joined(clients);
+    // A POST that met the closing connection may have been executed, so it is not repeated.
+    let are_expected = failures.iter().all(|failure| failure == "502 upstream_reset_before_headers");
+    assert!(are_expected && failures.len() <= 3 * 3, "{failures:?}\n{}", last_lines(&proxy));
 }
 
 #[test]
@@ -225,11 +260,14 @@ fn a_crash_costs_only_the_posts_that_it_was_executing() {
     users[0].start_again();
     pass(Duration::from_millis(300));
     ends.store(true, Ordering::Relaxed);
-    let seen: Vec<_> = clients.into_iter().map(|client| client.join().expect("no panic")).collect();
-    let failures: Vec<_> = seen.iter().flat_map(|seen| &seen.failures).collect();
+    let (failures, _) = joined(clients);
     // A POST that was being executed is lost with its endpoint; nothing may execute it again.
     assert!(failures.len() <= 3, "{failures:?}\n{}", last_lines(&proxy));
-    assert!(failures.iter().all(|failure| failure.starts_with("502 upstream_")), "{failures:?}");
+    assert!(
+        failures.iter().all(|failure| failure.starts_with("502 upstream_")),
+        "{failures:?}\n{}",
+        last_lines(&proxy)
+    );
 }
 
 #[test]
@@ -247,10 +285,8 @@ fn endpoints_are_moved_under_load_and_every_post_is_executed_once() {
     users.iter_mut().for_each(Instance::stop);
     pass(Duration::from_millis(200));
     ends.store(true, Ordering::Relaxed);
-    let seen: Vec<_> = clients.into_iter().map(|client| client.join().expect("no panic")).collect();
-    let failures: Vec<_> = seen.iter().flat_map(|seen| &seen.failures).collect();
+    let (failures, created) = joined(clients);
     assert!(failures.is_empty(), "{failures:?}\n{}", last_lines(&proxy));
-    let created: u32 = seen.iter().map(|seen| seen.created).sum();
     assert!(before > 0 && posts(&other) > 0, "one of the two fleets was never asked");
     assert_eq!(before + posts(&other), u64::from(created), "a POST was lost or executed twice");
 }
@@ -262,8 +298,9 @@ fn posts(instance: &Instance) -> u64 {
     stats["posts"].as_u64().unwrap_or_else(|| panic!("no count in {stats}"))
 }
 
-/// The access lines with a reason, for the message of a failure.
+/// The access lines of failures, for the message of a failure.
 fn last_lines(proxy: &Proxy) -> String {
-    let told: Vec<_> = proxy.access_lines().into_iter().filter(|line| line.contains("reason")).collect();
+    let told: Vec<_> =
+        proxy.access_lines().into_iter().filter(|line| line.contains("\"status\":5")).collect();
     told.join("\n")
 }

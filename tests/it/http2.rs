@@ -119,11 +119,12 @@ fn a_truncated_body_is_a_stream_error_for_an_http_2_client() {
 #[test]
 fn many_streams_of_one_connection_are_served() {
     let origin = Origin::answering(|request| ok(request.target()));
-    let proxy = through(&origin);
-    let url = format!("http://{}/[1-50]", proxy.web);
-    let got =
-        curl(&["--http2-prior-knowledge", "--parallel", "--no-progress-meter", &url]).expect("an answer");
-    assert_eq!((got.status, origin.requests().len()), (200, 50));
+    let tls = "[listener.web.tls]\nself_signed = [\"localhost\"]\n";
+    let proxy = Proxy::start(&format!("{ALL}{}{tls}", upstream(&[&origin])));
+    let url = format!("https://localhost:{}/[1-50]", proxy.web.port());
+    let got = curl(&["--insecure", "-4", "--http2", "--parallel", "--no-progress-meter", &url]);
+    let got = got.expect("all are answered");
+    assert_eq!((got.status, got.version.as_str(), origin.requests().len()), (200, "2", 50));
 }
 
 #[test]

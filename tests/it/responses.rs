@@ -1,6 +1,8 @@
 //! Answers of endpoints that are no HTTP, or that break off.
 
-use crate::harness::{ALL, Client, Origin, Proxy, upstream};
+use std::time::Duration;
+
+use crate::harness::{ALL, Client, Origin, Proxy, pass, upstream};
 
 fn through(origin: &Origin) -> Proxy {
     Proxy::start(&format!(
@@ -67,12 +69,15 @@ fn endless_interim_answers_are_502() {
     assert_eq!((last.status, last.reason()), (502, "bad_response.too_many_interim"));
 }
 
-/// What a client got of an answer that its endpoint broke off after `head` and half a body.
-fn broken_off(head: &'static str, half: &'static str) -> (Origin, Proxy, Client) {
+/// A client of an answer that comes up to `half`, and a moment later ends with `end`.
+fn broken_off(half: &'static str, end: &'static str) -> (Origin, Proxy, Client) {
     let origin = Origin::scripted(move |conversation| {
         conversation.request()?;
-        conversation.send(head)?;
-        conversation.send(half)
+        conversation.send("HTTP/1.1 200 OK\r\n")?;
+        conversation.send(half)?;
+        // The client shall have seen the beginning; what if it has not is another test.
+        pass(Duration::from_millis(100));
+        conversation.send(end)
     });
     let proxy = through(&origin);
     let mut client = proxy.client();
@@ -82,15 +87,31 @@ fn broken_off(head: &'static str, half: &'static str) -> (Origin, Proxy, Client)
 
 #[test]
 fn half_a_body_by_length_never_becomes_a_complete_answer() {
-    let (_origin, _proxy, mut client) = broken_off("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", "half");
-    assert!(client.head().contains("Content-Length: 10"));
+    let (_origin, _proxy, mut client) = broken_off("Content-Length: 10\r\n\r\nhalf", "");
+    assert!(client.head().to_lowercase().contains("content-length: 10"));
     assert_eq!(client.rest(), b"half", "the length told more than came");
+}
+
+#[test]
+fn an_answer_that_breaks_off_at_once_is_no_complete_answer_either() {
+    for answer in ["Content-Length: 10\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"] {
+        let origin = Origin::scripted(move |conversation| {
+            conversation.request()?;
+            conversation.send(format!("HTTP/1.1 200 OK\r\n{answer}"))
+        });
+        let proxy = through(&origin);
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        if let Ok(answer) = client.try_response() {
+            assert_eq!(answer.status, 502, "half a body became a complete answer");
+        }
+    }
 }
 
 #[test]
 fn half_a_body_by_chunks_never_becomes_a_complete_answer() {
     let (_origin, _proxy, mut client) =
-        broken_off("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "4\r\nhalf\r\n5\r\nan");
+        broken_off("Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "5\r\nan");
     client.head();
     let rest = String::from_utf8_lossy(&client.rest()).into_owned();
     assert!(!rest.contains("0\r\n\r\n"), "the last chunk was invented: {rest}");
@@ -99,7 +120,7 @@ fn half_a_body_by_chunks_never_becomes_a_complete_answer() {
 #[test]
 fn a_bad_chunk_of_an_answer_never_becomes_a_complete_answer() {
     let (_origin, _proxy, mut client) =
-        broken_off("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "4\r\nhalf\r\nzz\r\n0\r\n\r\n");
+        broken_off("Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "zz\r\n0\r\n\r\n");
     client.head();
     let rest = String::from_utf8_lossy(&client.rest()).into_owned();
     assert!(!rest.contains("0\r\n\r\n"), "the last chunk was invented: {rest}");

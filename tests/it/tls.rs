@@ -107,7 +107,7 @@ fn an_endpoint_learns_that_the_client_spoke_tls() {
     let request = origin.request();
     assert_eq!(request.field("x-forwarded-proto"), Some("https"));
     assert_eq!(request.field("x-forwarded-port"), Some(proxy.web.port().to_string().as_str()));
-    assert!(proxy.access_line(0).contains("\"tls\":\"TLS"), "{}", proxy.access_line(0));
+    assert!(proxy.access_line(0).contains("\"tls\":\"1.3\""), "{}", proxy.access_line(0));
 }
 
 #[test]

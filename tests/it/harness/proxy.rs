@@ -238,7 +238,10 @@ pub fn run(arguments: &[&str], directory: &Path) -> Output {
 /// The listener `web` gets its address wherever it stands.
 fn complete(text: &str, web: SocketAddr, admin: SocketAddr) -> String {
     let address = format!("bind = \"{web}\"");
-    let mut complete = text.replace("[listener.web]\n", &format!("[listener.web]\n{address}\n"));
+    let mut complete = match text.contains(&address) {
+        true => text.to_owned(),
+        false => text.replace("[listener.web]\n", &format!("[listener.web]\n{address}\n")),
+    };
     let tables = [
         ("[listener.web]", address),
         ("[admin]", format!("bind = \"{admin}\"")),
