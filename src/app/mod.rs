@@ -1,5 +1,6 @@
 //! temp
 
+
 pub mod notify;
 pub mod signals;
 pub mod watch;
