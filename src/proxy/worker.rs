@@ -172,7 +172,9 @@ impl Worker {
         // The pool keeps its endpoint alive, so no other endpoint can come to this address.
         let identity = Arc::as_ptr(endpoint).addr();
         let mut pools = self.pools.borrow_mut();
-        let pool = pools.entry(identity).or_insert_with(|| Rc::new(Pool::new(endpoint.clone(), connections, protocol)));
+        let pool = pools
+            .entry(identity)
+            .or_insert_with(|| Rc::new(Pool::new(endpoint.clone(), connections, protocol)));
         pool.set(connections, protocol);
         pool.clone()
     }

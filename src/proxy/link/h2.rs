@@ -11,9 +11,7 @@ use h2::client::ResponseFuture;
 use super::Head;
 use super::trunk::{Place, Trunk};
 use crate::h1::response;
-use crate::http::{
-    Exchange, Fields, Framing, Method, Reason, RequestHead, ResponseHead, Version, forwarded,
-};
+use crate::http::{Exchange, Fields, Framing, Method, Reason, RequestHead, ResponseHead, Version, forwarded};
 use crate::proxy::h2::{Incoming, Map, Outgoing, WriteError, read_fields};
 
 /// A stream, before and after its request was sent. Dropped before its end, it is reset.
@@ -231,11 +229,7 @@ fn escaped(text: &[u8]) -> Vec<u8> {
     out
 }
 
-fn read_head(
-    parts: &::http::response::Parts,
-    method: Method,
-    head: &mut ResponseHead,
-) -> Result<(), Reason> {
+fn read_head(parts: &::http::response::Parts, method: Method, head: &mut ResponseHead) -> Result<(), Reason> {
     head.clear();
     head.status = parts.status.as_u16();
     head.version = Version::Http2;

@@ -140,7 +140,8 @@ impl Trunk {
     /// endpoint has not said GOAWAY.
     fn takes_requests(&self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
-        !self.retired.get() && !matches!(self.sender.borrow_mut().poll_ready(&mut context), Poll::Ready(Err(_)))
+        !self.retired.get()
+            && !matches!(self.sender.borrow_mut().poll_ready(&mut context), Poll::Ready(Err(_)))
     }
 
     fn has_room(&self, settings: &Connections) -> bool {
