@@ -161,6 +161,7 @@ impl Reloader {
         let previous = self.state.live.load();
         if config == previous.config {
             tracing::info!(generation = %previous.generation, "configuration unchanged");
+            self.state.accepted();
             return Ok(previous.generation);
         }
         let snapshot = Arc::new(self.compiler.compile(config, Some(&previous))?);

@@ -186,7 +186,11 @@ fn unwanted<C: Client>(call: &Call<'_, C>, status: u16) -> Option<Failure> {
     // The last attempt's answer is passed on whatever it is.
     let another =
         listed && has_attempts_left(call, retry) && is_repeatable(call) && call.room.replay.is_whole();
-    let elsewhere = another && call.fleet.has_other(&call.room.tried);
+    // Paid for here: an answer that was thrown away could not be passed on any more.
+    let elsewhere = another
+        && call.fleet.has_other(&call.room.tried)
+        && call.worker.timers.now() < call.until
+        && call.fleet.upstream.try_retry();
     elsewhere.then_some(Failure { reason: Reason::UnwantedStatus, repeats: Repeats::Work })
 }
 
@@ -208,8 +212,10 @@ fn may_retry<C: Client>(call: &mut Call<'_, C>, failure: &Failure) -> bool {
     if !allowed || !call.room.replay.rewind() {
         return false;
     }
-    // A stale connection is the pool's fault, not the endpoint's: it costs no budget.
-    failure.repeats == Repeats::StaleConnection || call.fleet.upstream.try_retry()
+    // A stale connection is the pool's fault, not the endpoint's: it costs no budget. An unwanted
+    // answer has been paid for when it was given up.
+    let is_paid = failure.repeats == Repeats::StaleConnection || failure.reason == Reason::UnwantedStatus;
+    is_paid || call.fleet.upstream.try_retry()
 }
 
 fn is_listed(retry: &Retry, reason: Reason) -> bool {

@@ -1,0 +1,71 @@
+//! What a client may not send too much of.
+
+use crate::harness::{ALL, Origin, Proxy, upstream};
+
+fn limited(keys: &str, origin: &Origin) -> Proxy {
+    Proxy::start(&format!("{ALL}{}[listener.web.limits]\n{keys}\n", upstream(&[origin])))
+}
+
+#[test]
+fn a_body_that_is_announced_too_long_is_413_at_once() {
+    let origin = Origin::named("ok");
+    let proxy = limited("max_body_bytes = 10", &origin);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n");
+    let answer = client.response();
+    assert_eq!((answer.status, answer.reason()), (413, "body_too_large"));
+    assert_eq!(origin.connections(), 0);
+    assert_eq!(proxy.post("/", "0123456789").status, 200, "the limit itself is allowed");
+}
+
+#[test]
+fn a_chunked_body_that_grows_too_long_is_413() {
+    let origin = Origin::named("ok");
+    let proxy = limited("max_body_bytes = 10", &origin);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n01234567\r\n");
+    client.send("8\r\n01234567\r\n0\r\n\r\n");
+    let answer = client.response();
+    assert_eq!((answer.status, answer.reason()), (413, "body_too_large"));
+    assert_eq!(client.rest(), b"");
+    assert_eq!(origin.requests().len(), 0, "a cut body became a request");
+}
+
+#[test]
+fn a_head_over_the_limits_is_431() {
+    let origin = Origin::named("ok");
+    let proxy = limited("max_header_bytes = \"2KiB\"\nmax_headers = 20", &origin);
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {}\r\n\r\n", "c".repeat(3000));
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(25));
+    let endless = format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {}", "c".repeat(3000));
+    for bytes in [long, many, endless] {
+        let mut client = proxy.client();
+        client.send(bytes);
+        let answer = client.response();
+        assert_eq!((answer.status, answer.reason()), (431, "header_too_large"));
+        assert_eq!(client.rest(), b"");
+    }
+    assert_eq!(proxy.get("/").status, 200);
+}
+
+#[test]
+fn a_target_over_16_kib_is_414() {
+    let origin = Origin::named("ok");
+    let proxy = limited("", &origin);
+    let mut client = proxy.client();
+    client.send(format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(17 * 1024)));
+    let answer = client.response();
+    assert_eq!((answer.status, answer.reason()), (414, "target_too_long"));
+    let fits = proxy.get(&format!("/{}", "x".repeat(15 * 1024)));
+    assert_eq!(fits.status, 200);
+}
+
+#[test]
+fn a_connection_ends_after_its_number_of_requests() {
+    let origin = Origin::named("ok");
+    let proxy = limited("max_requests_per_connection = 2", &origin);
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").field("connection"), None);
+    assert_eq!(client.get("/").field("connection").map(str::to_lowercase).as_deref(), Some("close"));
+    assert_eq!(client.rest(), b"");
+}

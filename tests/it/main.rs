@@ -1,0 +1,24 @@
+//! The proxy as its users meet it: the real binary, real sockets, endpoints that misbehave on
+//! purpose. Every test starts its own proxy, so that all run side by side.
+
+mod harness;
+
+mod command;
+mod drain;
+mod failover;
+mod fleet;
+mod forwarding;
+mod health;
+mod http2;
+mod limits;
+mod logs;
+mod messages;
+mod metrics;
+mod refusals;
+mod reload;
+mod responses;
+mod routing;
+mod sockets;
+mod streaming;
+mod timeouts;
+mod tls;
