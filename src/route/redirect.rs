@@ -47,9 +47,10 @@ enum Place {
     Fragment,
 }
 
-const VARIABLES: [&str; 5] = ["scheme", "host", "port", "path", "query"];
-
 impl Redirect {
+    /// What every request has; no capture may take one of these names.
+    pub const VARIABLES: [&str; 5] = ["scheme", "host", "port", "path", "query"];
+
     /// Compiles the target of a redirect for a route with these paths.
     ///
     /// # Errors
@@ -214,7 +215,7 @@ impl Compiler<'_> {
             "path" => self.path()?,
             "query" => self.query(),
             _ if self.place == Place::Host => return Err(TemplateError::Host(name.to_owned())),
-            _ => Piece::Capture(capture(name, &VARIABLES, self.paths)?, self.place),
+            _ => Piece::Capture(capture(name, &Redirect::VARIABLES, self.paths)?, self.place),
         };
         self.pieces.push(piece);
         Ok(())
