@@ -214,8 +214,10 @@ impl Compiler<'_> {
             "port" => Piece::Port,
             "path" => self.path()?,
             "query" => self.query(),
-            _ if self.place == Place::Host => return Err(TemplateError::Host(name.to_owned())),
-            _ => Piece::Capture(capture(name, &Redirect::VARIABLES, self.paths)?, self.place),
+            _ => match (capture(name, &Redirect::VARIABLES, self.paths)?, self.place) {
+                (_, Place::Host) => return Err(TemplateError::Host(name.to_owned())),
+                (number, place) => Piece::Capture(number, place),
+            },
         };
         self.pieces.push(piece);
         Ok(())
