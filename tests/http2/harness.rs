@@ -14,9 +14,12 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use tidegate::config;
 use tidegate::net::listen;
+use tidegate::observe::access::Batch;
+use tidegate::observe::metrics::Registry;
+use tidegate::observe::writer::{Output, Target, Writer};
 use tidegate::proxy::Worker;
-use tidegate::server::{Command, Team, thread};
-use tidegate::snapshot::{Live, build};
+use tidegate::server::{Command, Gate, Team, thread};
+use tidegate::snapshot::{Live, Means, build};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -46,19 +49,26 @@ impl Proxy {
         );
         let config = config::parse(&text, Path::new("proxy.toml"), &|_| None);
         let config = config.unwrap_or_else(|report| panic!("{report}"));
-        let snapshot = build(config, None, &mut |_, _| Ok(None)).unwrap();
+        let registry = Arc::new(Registry::new(1, []));
+        let means = Means { registry: &registry, acceptor: &|_, _| Err("no TLS here".to_owned()) };
+        let snapshot = build(config, None, &means).unwrap_or_else(|report| panic!("{report}"));
         let live = Arc::new(Live::new(snapshot));
         let (team, mut mailboxes) = Team::new(1);
         let make = {
-            let live = live.clone();
-            move || Worker::new(live, Default::default())
+            let (live, shard) = (live.clone(), registry.shard(0));
+            let writer = Writer::start(Output::open(Target::Off).unwrap(), 1024).unwrap();
+            move || Worker::new(live, shard, Batch::new(Arc::new(writer)))
         };
         thread::start(0, team.clone(), mailboxes.remove(0), make).unwrap();
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
         let number = live.load().listeners().next().unwrap().number;
-        team.hand_over(0, Command::Listen(number, listen::Listener::Tcp(socket))).unwrap();
+        team.hand_over(
+            0,
+            Command::Listen(Gate { listener: number, address: 0 }, listen::Listener::Tcp(socket)),
+        )
+        .unwrap();
         Proxy { address, team }
     }
 

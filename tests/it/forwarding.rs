@@ -20,9 +20,7 @@ fn hop_by_hop_fields_end_at_the_proxy() {
          Authorization: Bearer t\r\nX-Kept: 1\r\n",
         "",
     );
-    for name in
-        ["x-hop", "keep-alive", "proxy", "proxy-connection", "upgrade", "http2-settings"]
-    {
+    for name in ["x-hop", "keep-alive", "proxy", "proxy-connection", "upgrade", "http2-settings"] {
         assert_eq!(request.field(name), None, "{name} was forwarded:\n{}", request.head);
     }
     assert_eq!((request.field("te"), request.field("connection")), (Some("trailers"), Some("TE")));

@@ -68,10 +68,7 @@ fn a_line_lists_the_attempts_that_failed_before_the_answer() {
 fn a_line_has_the_reason_of_an_answer_of_our_own() {
     let mut dead = Origin::named("dead");
     dead.stop();
-    let proxy = Proxy::start(&format!(
-        "{ALL}path = \"/x\"\n{}[server]\nworkers = 1\n",
-        upstream(&[&dead])
-    ));
+    let proxy = Proxy::start(&format!("{ALL}path = \"/x\"\n{}[server]\nworkers = 1\n", upstream(&[&dead])));
     proxy.get("/x");
     proxy.get("/none");
     proxy.exchange("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");

@@ -13,7 +13,11 @@ fn serve(listener: UnixListener) {
             let mut head = [0; 4096];
             let count = stream.read(&mut head).unwrap_or(0);
             let text = String::from_utf8_lossy(&head[..count]).into_owned();
-            let host = text.lines().find(|line| line.to_lowercase().starts_with("host: ")).unwrap_or("none").to_owned();
+            let host = text
+                .lines()
+                .find(|line| line.to_lowercase().starts_with("host: "))
+                .unwrap_or("none")
+                .to_owned();
             let _peer_may_be_gone = stream.write_all(
                 format!(
                     "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{host}",

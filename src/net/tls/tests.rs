@@ -1,3 +1,5 @@
+//! Handshakes in memory with a real client.
+
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, NamedGroup};
@@ -7,7 +9,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::net::certs::Sources;
-use crate::net::certs::fixture::{Pair, client, issue, write};
+use crate::net::certs::tests::fixture::{Pair, client, issue, write};
 use crate::net::vault::Vault;
 
 const BOTH: [Protocol; 2] = [Protocol::H2, Protocol::H1];
@@ -124,19 +126,17 @@ async fn sessions_do_not_resume_with_other_ticket_keys_or_without_tickets() {
 async fn the_protocol_is_the_servers_choice_among_what_the_client_offers() {
     let (_folder, vault, sources, [pair]) = site([&["a.test"]]);
     let h1_only = Settings { protocols: vec![Protocol::H1], ..settings() };
-    let cases = [
-        (&settings(), vec!["http/1.1", "h2"], Some(Protocol::H2)),
-        (&settings(), vec!["http/1.1"], Some(Protocol::H1)),
-        (&h1_only, vec!["h2", "http/1.1"], Some(Protocol::H1)),
-        (&settings(), vec![], None),
-    ];
-    for (settings, offered, expected) in cases {
+    let chosen = async |settings: &Settings, offered: &[&[u8]]| {
         let acceptor = vault.acceptor(settings, &sources).unwrap();
         let mut client = client(&[&pair], &[&TLS13]);
-        client.alpn_protocols = offered.into_iter().map(|one| one.as_bytes().to_vec()).collect();
-        let met = meet(&acceptor, &Arc::new(client), "a.test").await.unwrap();
-        assert_eq!(met.handshake.protocol, expected);
-    }
+        client.alpn_protocols = offered.iter().map(|one| one.to_vec()).collect();
+        meet(&acceptor, &Arc::new(client), "a.test").await.unwrap().handshake.protocol
+    };
+    let both = settings();
+    assert_eq!(chosen(&both, &[b"http/1.1", b"h2"]).await, Some(Protocol::H2));
+    assert_eq!(chosen(&both, &[b"http/1.1"]).await, Some(Protocol::H1));
+    assert_eq!(chosen(&h1_only, &[b"h2", b"http/1.1"]).await, Some(Protocol::H1));
+    assert_eq!(chosen(&both, &[]).await, None);
 }
 
 #[tokio::test]
