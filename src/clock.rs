@@ -46,11 +46,19 @@ struct Table {
     free: Vec<u32>,
     /// The sweeper sleeps until then; no slot is due before.
     next: Millis,
+    /// What was due by then has been woken.
+    fired: Millis,
 }
 
 impl Default for Timers {
     fn default() -> Timers {
-        let table = Table { due: Vec::new(), wakers: Vec::new(), free: Vec::new(), next: Millis::NEVER };
+        let table = Table {
+            due: Vec::new(),
+            wakers: Vec::new(),
+            free: Vec::new(),
+            next: Millis::NEVER,
+            fired: Millis(0),
+        };
         Timers(Rc::new(Shared { origin: Instant::now(), table: RefCell::new(table), earlier: Notify::new() }))
     }
 }
@@ -116,7 +124,7 @@ impl Table {
             }
             next = next.min(*due);
         }
-        self.next = next;
+        (self.next, self.fired) = (next, now);
         next
     }
 }
@@ -134,23 +142,19 @@ impl Timer {
         &self.timers
     }
 
-    /// Ready when `due` has come; otherwise the task is woken then. A later call replaces the
-    /// deadline of an earlier one.
+    /// Ready when `due` has come; otherwise the task is woken then. A call with another time
+    /// replaces the deadline. No clock is read here: the sweeper says what is due.
     pub fn poll(&self, context: &mut Context<'_>, due: Millis) -> Poll<()> {
-        if due != Millis::NEVER && self.timers.now() >= due {
-            return Poll::Ready(());
-        }
-        self.set(context, due);
-        Poll::Pending
-    }
-
-    /// Like [`Timer::poll`] for a deadline that is known to be ahead: no clock is read.
-    pub fn set(&self, context: &mut Context<'_>, due: Millis) {
         let shared = &self.timers.0;
         let mut table = shared.table.borrow_mut();
         let slot = self.slot as usize;
-        let Table { due: dues, wakers, next, .. } = &mut *table;
-        let (Some(entry), Some(waker)) = (dues.get_mut(slot), wakers.get_mut(slot)) else { return };
+        let Table { due: dues, wakers, next, fired, .. } = &mut *table;
+        let (Some(entry), Some(waker)) = (dues.get_mut(slot), wakers.get_mut(slot)) else {
+            return Poll::Pending;
+        };
+        if due <= *fired && due != Millis::NEVER {
+            return Poll::Ready(());
+        }
         *entry = due;
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
             *waker = Some(context.waker().clone());
@@ -159,6 +163,7 @@ impl Timer {
             *next = due;
             shared.earlier.notify_one();
         }
+        Poll::Pending
     }
 }
 

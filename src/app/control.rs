@@ -1,6 +1,6 @@
 //! The control task: one place that decides, one request after another.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -71,7 +71,9 @@ pub(super) async fn run(path: PathBuf, origin: Origin, ready: oneshot::Sender<()
             () = keep_alive => continue,
         };
         let result = process.reload().await;
-        process.follow(&mut watcher);
+        if result.is_ok() {
+            process.follow(&mut watcher);
+        }
         if let Some(answer) = answer {
             // Whoever asked may have gone.
             let _ = answer.send(result);
@@ -141,17 +143,16 @@ impl Process {
 
     fn watcher(&self) -> Watcher {
         let path = self.reloader.path.clone();
-        let sources = self.reloader.state.live.load().config.sources.clone();
-        let files: Vec<_> = sources.paths().map(PathBuf::from).collect();
-        Watcher::new(files, sources.content_hash(), Arc::new(move || fingerprint(&path)))
+        let snapshot = self.reloader.state.live.load();
+        let loaded = snapshot.config.sources.content_hash();
+        Watcher::new(watched(&path, &snapshot.config), loaded, Arc::new(move || fingerprint(&path)))
     }
 
-    /// What was loaded or refused just now is not a change any more.
+    /// Goes on with the files of the configuration that has just become current.
     fn follow(&self, watcher: &mut Watcher) {
-        let sources = self.reloader.state.live.load().config.sources.clone();
-        let files: Vec<_> = sources.paths().map(PathBuf::from).collect();
-        let seen = fingerprint(&self.reloader.path).unwrap_or_else(|| sources.content_hash());
-        watcher.follow(files, seen);
+        let snapshot = self.reloader.state.live.load();
+        let loaded = snapshot.config.sources.content_hash();
+        watcher.follow(watched(&self.reloader.path, &snapshot.config), loaded);
     }
 
     /// Not ready, then no new connections, then what runs, at most so long; a second request to
@@ -182,6 +183,13 @@ impl Process {
         state.access.stop(LAST_LINES);
         state.log.flush(LAST_LINES);
     }
+}
+
+/// The files that were read, and the patterns of those that may come.
+fn watched(path: &Path, config: &Config) -> Vec<PathBuf> {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let patterns = config.include.iter().map(|pattern| directory.join(pattern.get_ref()));
+    config.sources.paths().map(PathBuf::from).chain(patterns).collect()
 }
 
 /// `true` when all connections have ended in time.

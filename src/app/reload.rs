@@ -1,9 +1,11 @@
 //! From a file to the snapshot that requests use: everything that can fail happens before the one
 //! pointer store that can not.
 
+use std::hash::{BuildHasher, BuildHasherDefault};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustc_hash::FxHasher;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use toml::Spanned;
@@ -261,13 +263,13 @@ fn connection_limit(config: &Config) -> usize {
     files.map_or(usize::MAX, |files| (files.saturating_sub(RESERVE) / 2).max(16) as usize)
 }
 
-/// Reads the files of a configuration; equal for equal content. A wrong file has a fingerprint of
-/// its own as well, so that it is reported once and its repair is noticed.
+/// Reads the files of a configuration; equal for equal content, `None` while there is no file. A
+/// wrong file has a fingerprint of its own, so that it is reported once and its repair is noticed.
 pub(super) fn fingerprint(path: &Path) -> Option<u64> {
-    use std::hash::{BuildHasher, BuildHasherDefault};
-    let hasher = BuildHasherDefault::<rustc_hash::FxHasher>::default();
-    Some(match config::load(path) {
-        Ok(config) => config.sources.content_hash(),
-        Err(report) => hasher.hash_one(report.to_string()),
-    })
+    let hasher = BuildHasherDefault::<FxHasher>::default();
+    match config::load(path) {
+        Ok(config) => Some(config.sources.content_hash()),
+        Err(_) if !path.exists() => None,
+        Err(report) => Some(hasher.hash_one(report.to_string())),
+    }
 }

@@ -154,7 +154,7 @@ fn figures(upstream: &Upstream) -> UpstreamFigures {
         in_flight: u64::from(endpoint.in_flight),
         attempts: endpoint.requests,
         failures: endpoint.failures,
-        ejections: u64::from(endpoint.ejections),
+        ejections: endpoint.ejections,
     });
     let (retries, retries_refused) = upstream.retries();
     UpstreamFigures {
@@ -163,5 +163,32 @@ fn figures(upstream: &Upstream) -> UpstreamFigures {
         retries,
         retries_refused,
         endpoints: endpoints.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Outcome;
+
+    #[test]
+    fn the_figures_of_an_upstream_count_its_retries_and_ejections_over_a_reload() {
+        let text = "endpoints = [\"127.0.0.1:1\", \"127.0.0.1:2\"]";
+        let upstream = Upstream::build("users", toml::from_str(text).expect("settings"), None);
+        let endpoint = upstream.membership().set.iter().next().expect("an endpoint").endpoint.clone();
+        for _ in 0..5 {
+            upstream.observe(&endpoint, Outcome::Reset);
+        }
+        while upstream.try_retry() {}
+        let before = figures(&upstream);
+        assert_eq!(before.endpoints.iter().map(|one| one.ejections).sum::<u64>(), 1);
+        assert!(before.retries > 0, "some retries were allowed");
+        assert_eq!(before.retries_refused, 1);
+
+        let text = format!("{text}\noutlier = \"off\"");
+        let reloaded = Upstream::build("users", toml::from_str(&text).expect("settings"), Some(&upstream));
+        let after = figures(&reloaded);
+        assert_eq!(after.endpoints.iter().map(|one| one.ejections).sum::<u64>(), 1);
+        assert_eq!((after.retries, after.retries_refused), (before.retries, 1));
     }
 }

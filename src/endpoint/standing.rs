@@ -46,7 +46,8 @@ impl EjectionCause {
 pub struct Standing {
     check: AtomicU8,
     cause: AtomicU8,
-    ejections: AtomicU32,
+    ejections: AtomicU64,
+    consecutive_ejections: AtomicU32,
     ejected_until: AtomicU64,
     window: Window,
 }
@@ -95,9 +96,14 @@ impl Standing {
         Moment(self.ejected_until.load(Relaxed))
     }
 
-    /// Ejections in a row, which lengthen the next one.
-    pub fn ejections(&self) -> u32 {
+    /// Ejections so far; a counter that nothing resets.
+    pub fn ejections(&self) -> u64 {
         self.ejections.load(Relaxed)
+    }
+
+    /// Ejections in a row, which lengthen the next one.
+    pub fn consecutive_ejections(&self) -> u32 {
+        self.consecutive_ejections.load(Relaxed)
     }
 
     /// Why the latest ejection happened.
@@ -107,16 +113,17 @@ impl Standing {
             .find(|cause| *cause as u8 == self.cause.load(Relaxed))
     }
 
-    /// Publishes an ejection, the `ejections`-th in a row.
-    pub fn eject(&self, until: Moment, ejections: u32, cause: EjectionCause) {
+    /// Publishes an ejection, which is that number in a row.
+    pub fn eject(&self, until: Moment, in_a_row: u32, cause: EjectionCause) {
         self.cause.store(cause as u8, Relaxed);
-        self.ejections.store(ejections, Relaxed);
+        self.ejections.fetch_add(1, Relaxed);
+        self.consecutive_ejections.store(in_a_row, Relaxed);
         self.ejected_until.store(until.0, Relaxed);
     }
 
-    /// Ends an ejection early and forgets all of them.
+    /// Ends an ejection early; the next one is the first in a row.
     pub fn forget_ejections(&self) {
-        self.ejections.store(0, Relaxed);
+        self.consecutive_ejections.store(0, Relaxed);
         self.ejected_until.store(0, Relaxed);
     }
 
@@ -149,6 +156,18 @@ mod tests {
         assert!(standing.is_ejected(Moment(99)));
         assert!(!standing.is_ejected(Moment(100)));
         assert_eq!(standing.ejection_cause(), Some(EjectionCause::ErrorRatio));
+    }
+
+    #[test]
+    fn the_number_of_ejections_never_falls() {
+        let standing = Standing::default();
+        standing.eject(Moment(100), 1, EjectionCause::ErrorRatio);
+        standing.eject(Moment(200), 2, EjectionCause::Probation);
+        assert_eq!((standing.ejections(), standing.consecutive_ejections()), (2, 2));
+        standing.forget_ejections();
+        assert_eq!((standing.ejections(), standing.consecutive_ejections()), (2, 0));
+        standing.eject(Moment(300), 1, EjectionCause::ErrorRatio);
+        assert_eq!((standing.ejections(), standing.consecutive_ejections()), (3, 1));
     }
 
     #[test]

@@ -50,7 +50,8 @@ pub fn parse(bytes: &[u8], method: Method, head: &mut ResponseHead) -> Result<()
     Ok(())
 }
 
-fn framing(head: &ResponseHead, method: Method) -> Result<Framing, Reason> {
+/// How the body of an answer to `method` is delimited (RFC 9112 §6.3).
+pub fn framing(head: &ResponseHead, method: Method) -> Result<Framing, Reason> {
     let mut codings = head.fields.all(Name::TransferEncoding);
     let mut lengths = head.fields.all(Name::ContentLength);
     let (coding, length) = (codings.next(), lengths.next());

@@ -100,13 +100,13 @@ impl Outlier {
     pub fn eject(&self, endpoint: &Endpoint, cause: EjectionCause, now: Moment) -> Duration {
         let last_end = endpoint.standing.ejected_until();
         // An endpoint that was well for as long as the longest ejection starts anew.
-        let ejections = match now.since(last_end) < settings::Outlier::MAX_EJECTION.get() {
-            true => endpoint.standing.ejections().saturating_add(1),
+        let in_a_row = match now.since(last_end) < settings::Outlier::MAX_EJECTION.get() {
+            true => endpoint.standing.consecutive_ejections().saturating_add(1),
             false => 1,
         };
-        let length = self.settings.base_ejection.get().saturating_mul(ejections);
+        let length = self.settings.base_ejection.get().saturating_mul(in_a_row);
         let length = length.min(settings::Outlier::MAX_EJECTION.get());
-        endpoint.standing.eject(now.after(length), ejections, cause);
+        endpoint.standing.eject(now.after(length), in_a_row, cause);
         self.forgive(endpoint);
         endpoint.begin_probation();
         length

@@ -160,10 +160,17 @@ impl ResponseHead {
 }
 
 /// Splits `host:port`; a port is absent when there is no colon after the host or bracket.
+///
+/// One search forward: only an IPv6 address has a bracket, and that is its first byte
+/// (RFC 3986 §3.2.2).
 pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let after_bracket = authority.iter().rposition(|byte| *byte == b']').map_or(0, |at| at + 1);
-    match authority[after_bracket..].iter().position(|byte| *byte == b':') {
-        Some(at) => (&authority[..after_bracket + at], Some(&authority[after_bracket + at + 1..])),
+    let bracket = match authority.first() {
+        Some(b'[') => memchr::memchr(b']', authority).unwrap_or_default(),
+        Some(_) | None => 0,
+    };
+    let (address, rest) = authority.split_at(bracket);
+    match memchr::memchr(b':', rest) {
+        Some(colon) => (&authority[..address.len() + colon], Some(&rest[colon + 1..])),
         None => (authority, None),
     }
 }
@@ -178,6 +185,8 @@ mod tests {
         assert_eq!(split_port(b"[::1]:80"), (&b"[::1]"[..], Some(&b"80"[..])));
         assert_eq!(split_port(b"[::1]"), (&b"[::1]"[..], None));
         assert_eq!(split_port(b"a"), (&b"a"[..], None));
+        assert_eq!(split_port(b"a:"), (&b"a"[..], Some(&b""[..])));
+        assert_eq!(split_port(b""), (&b""[..], None));
     }
 
     #[test]

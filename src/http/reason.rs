@@ -109,6 +109,8 @@ reasons! {
         "The connection to the endpoint could not be made." "The log line of level debug has the error of the system."
     UpstreamReset "upstream_reset_before_headers" 502 Upstream
         "The endpoint closed or reset the connection before an answer began." "It crashed, restarted, or its keep-alive time is very short."
+    RefusedStream "upstream_refused_stream" 503 Upstream
+        "The endpoint refused the HTTP/2 stream before it did anything with it." "It is overloaded, or allows fewer streams than it says."
     UpstreamTruncated "upstream_truncated" 502 Upstream
         "The endpoint closed the connection inside the body." "It crashed or its Content-Length is wrong; the client saw a broken answer."
     ResponseTimeout "response_timeout" 504 Upstream

@@ -1,7 +1,7 @@
 //! Sets, adds and removes header fields of requests and responses.
 
 use super::settings::{self, HeaderChanges};
-use super::{BuildError, Middleware, Step};
+use super::{BuildError, Forbidden, Middleware, Step};
 use crate::http::{Exchange, Fields, Name};
 
 /// The changes of both heads.
@@ -13,14 +13,43 @@ pub(super) struct Headers {
 
 impl Headers {
     /// # Errors
-    /// [`BuildError`] when a change names a field that the proxy itself rules.
-    pub(super) fn new(settings: &settings::Headers) -> Result<Headers, BuildError> {
-        let request = Changes::new(&settings.request)?;
+    /// One [`BuildError`] for each change of a field that the proxy itself rules.
+    pub(super) fn new(settings: &settings::Headers) -> Result<Headers, Vec<BuildError>> {
+        let settings::Headers { request, response } = settings;
+        let mut errors = refusals("request", request, |name| match name {
+            Name::Host => Some(Forbidden::Host),
+            name => forbidden(name),
+        });
         // A response has no Host that could mislead anyone.
-        if request.field_names().any(|name| Name::of(name.as_bytes()) == Name::Host) {
-            return Err(BuildError::Host);
+        errors.extend(refusals("response", response, forbidden));
+        match errors.is_empty() {
+            true => Ok(Headers { request: Changes(request.clone()), response: Changes(response.clone()) }),
+            false => Err(errors),
         }
-        Ok(Headers { request, response: Changes::new(&settings.response)? })
+    }
+}
+
+fn refusals(
+    head: &'static str,
+    changes: &HeaderChanges,
+    forbidden: impl Fn(Name) -> Option<Forbidden>,
+) -> Vec<BuildError> {
+    let HeaderChanges { set, add, remove } = changes;
+    let (set, add) = (set.keys().map(|field| ("set", field)), add.keys().map(|field| ("add", field)));
+    let all = set.chain(add).chain(remove.iter().map(|field| ("remove", field)));
+    all.filter_map(|(list, field)| {
+        let why = forbidden(Name::of(field.as_str().as_bytes()))?;
+        Some(BuildError { keys: ["headers", head, list], field: field.clone(), why })
+    })
+    .collect()
+}
+
+/// Why neither head may have the field changed.
+fn forbidden(name: Name) -> Option<Forbidden> {
+    match name {
+        Name::ContentLength | Name::TransferEncoding | Name::Trailer => Some(Forbidden::Framing),
+        name if name.is_hop_by_hop() => Some(Forbidden::Connection),
+        _ => None,
     }
 }
 
@@ -41,21 +70,6 @@ impl Middleware for Headers {
 struct Changes(HeaderChanges);
 
 impl Changes {
-    fn new(changes: &HeaderChanges) -> Result<Changes, BuildError> {
-        let is_own =
-            |name: &Name| matches!(name, Name::ContentLength | Name::Trailer) || name.is_hop_by_hop();
-        let changes = Changes(changes.clone());
-        if let Some(name) = changes.field_names().find(|name| is_own(&Name::of(name.as_bytes()))) {
-            return Err(BuildError::OwnField(name.to_owned()));
-        }
-        Ok(changes)
-    }
-
-    fn field_names(&self) -> impl Iterator<Item = &str> {
-        let HeaderChanges { remove, set, add } = &self.0;
-        remove.iter().chain(set.keys()).chain(add.keys()).map(|name| name.as_str())
-    }
-
     /// Removes first, so that a field may be removed from the peer and added anew; adds last, so
     /// that a line may be added to one that was set.
     fn apply(&self, fields: &mut Fields) {
@@ -122,25 +136,43 @@ mod tests {
         assert_eq!(lines(&exchange.request.fields).len(), 4, "the request is untouched");
     }
 
+    /// What is wrong with a change, which is one thing.
+    fn error(change: &str) -> BuildError {
+        let mut errors = build(&Settings::Headers(settings(change))).expect_err("it is refused");
+        assert_eq!(errors.len(), 1, "{change}");
+        errors.remove(0)
+    }
+
     #[test]
     fn fields_of_framing_and_connection_are_refused() {
-        for name in
-            ["Content-Length", "transfer-encoding", "Connection", "upgrade", "TE", "trailer", "Keep-Alive"]
-        {
-            for change in [
-                format!("request = {{ set = {{ {name} = \"1\" }} }}"),
-                format!("request = {{ add = {{ {name} = \"1\" }} }}"),
-                format!("response = {{ remove = [\"{name}\"] }}"),
+        let framing = ["Content-Length", "transfer-encoding", "trailer"];
+        let connection = ["Connection", "upgrade", "TE", "Keep-Alive"];
+        let framing = framing.map(|name| (name, Forbidden::Framing));
+        for (name, why) in framing.into_iter().chain(connection.map(|name| (name, Forbidden::Connection))) {
+            for (head, list, fields) in [
+                ("request", "set", format!("{{ {name} = \"1\" }}")),
+                ("request", "add", format!("{{ {name} = \"1\" }}")),
+                ("response", "remove", format!("[\"{name}\"]")),
             ] {
-                let found = build(&Settings::Headers(settings(&change)));
-                assert_eq!(found.err(), Some(BuildError::OwnField(name.to_owned())), "{change}");
+                let found = error(&format!("{head} = {{ {list} = {fields} }}"));
+                let field = name.parse().expect("a field name");
+                assert_eq!(found, BuildError { keys: ["headers", head, list], field, why });
             }
         }
     }
 
     #[test]
     fn host_is_refused_with_the_place_where_it_is_set() {
-        let error = build(&Settings::Headers(settings(r#"request = { set = { host = "a" } }"#))).err();
-        assert!(error.is_some_and(|error| error.to_string().contains("host_header")));
+        let error = error(r#"request = { set = { host = "a" } }"#);
+        assert!(error.to_string().contains("host_header"), "{error}");
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_at_once() {
+        let wrong =
+            settings(r#"request = { set = { host = "a", TE = "b", x-c = "d" }, remove = ["trailer"] }"#);
+        let errors = build(&Settings::Headers(wrong)).expect_err("they are refused");
+        let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, ["host", "TE", "trailer"]);
     }
 }

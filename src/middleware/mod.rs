@@ -5,6 +5,7 @@
 use std::fmt::Debug;
 
 use crate::http::Exchange;
+use crate::units::FieldName;
 
 mod headers;
 pub mod settings;
@@ -38,22 +39,37 @@ pub enum Step {
     Reply,
 }
 
-/// Why a middleware can not be made from its settings.
+/// Something that no middleware may do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BuildError {
-    /// A field that frames the message or belongs to the connection, which the proxy itself rules.
-    #[error("`{0}` frames the message or belongs to the connection; the proxy sets it itself")]
-    OwnField(String),
-    /// The Host field.
-    #[error("Host can not be changed by a middleware; use `host_header` of the route")]
+#[error("`{field}` can not be changed here: {why}")]
+pub struct BuildError {
+    /// The keys that lead to it from `[middleware.NAME]`: `["headers", "request", "set"]`.
+    pub keys: [&'static str; 3],
+    /// The last key or the item of the list.
+    pub field: FieldName,
+    /// Why it is refused.
+    pub why: Forbidden,
+}
+
+/// Why a header field is not the configuration's to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Forbidden {
+    /// Frames the body; a change of that is request smuggling.
+    #[error("it frames the body, which the proxy does itself")]
+    Framing,
+    /// Speaks of one connection only (RFC 9110 §7.6.1).
+    #[error("it speaks of one connection, which the proxy manages")]
+    Connection,
+    /// Says which site is asked for.
+    #[error("the route's `host_header` says it")]
     Host,
 }
 
 /// Makes the middleware that the settings describe.
 ///
 /// # Errors
-/// [`BuildError`] when the settings ask for what no middleware may do.
-pub fn build(settings: &Settings) -> Result<Box<dyn Middleware>, BuildError> {
+/// All that the settings ask for and no middleware may do.
+pub fn build(settings: &Settings) -> Result<Box<dyn Middleware>, Vec<BuildError>> {
     match settings {
         Settings::Headers(settings) => Ok(Box::new(headers::Headers::new(settings)?)),
     }

@@ -117,8 +117,8 @@ impl Buffer {
             return;
         }
         let size = match capacity {
-            0..=SMALL => SMALL,
-            ..=LARGE => LARGE,
+            _ if capacity <= SMALL => SMALL,
+            _ if capacity <= LARGE => LARGE,
             _ => capacity.next_power_of_two(),
         };
         let mut memory = lend(size);

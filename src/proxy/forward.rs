@@ -224,6 +224,7 @@ fn is_listed(retry: &Retry, reason: Reason) -> bool {
     let on = match reason {
         Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => RetryOn::Connect,
         Reason::UpstreamReset => RetryOn::Reset,
+        Reason::RefusedStream => RetryOn::RefusedStream,
         Reason::ResponseTimeout => RetryOn::Timeout,
         Reason::UnwantedStatus => return true,
         _ => return false,
@@ -236,7 +237,7 @@ fn outcome(reason: Reason) -> Outcome {
     match reason {
         Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => Outcome::ConnectFailed,
         Reason::ResponseTimeout | Reason::IdleTimeout | Reason::RequestDeadline => Outcome::TimedOut,
-        Reason::UnwantedStatus => Outcome::Answered(503),
+        Reason::UnwantedStatus | Reason::RefusedStream => Outcome::Answered(503),
         _ if reason.side() == Side::Upstream => Outcome::Reset,
         _ => Outcome::Abandoned,
     }

@@ -74,7 +74,7 @@ fn error_type(reason: Reason) -> &'static str {
         Reason::ConnectRefused => "connection_refused",
         Reason::ConnectTimeout => "connection_timeout",
         Reason::ConnectFailed => "destination_ip_unroutable",
-        Reason::UpstreamReset | Reason::UpstreamTruncated => "connection_terminated",
+        Reason::UpstreamReset | Reason::UpstreamTruncated | Reason::RefusedStream => "connection_terminated",
         Reason::ResponseTimeout | Reason::IdleTimeout | Reason::RequestDeadline => "http_response_timeout",
         Reason::BadResponseHead | Reason::BadResponseFraming | Reason::UpstreamH2 => "http_protocol_error",
         Reason::BadResponseChunk => "http_response_transfer_coding",

@@ -173,12 +173,14 @@ impl Worker {
 
     /// The pool of an endpoint, made when it is first needed.
     fn pool(&self, endpoint: &Arc<Endpoint>, upstream: &Upstream) -> Rc<Pool> {
-        let connections = upstream.settings().connections;
+        let (connections, protocol) = (upstream.settings().connections, upstream.settings().protocol);
         // The pool keeps its endpoint alive, so no other endpoint can come to this address.
         let identity = Arc::as_ptr(endpoint).addr();
         let mut pools = self.pools.borrow_mut();
-        let pool = pools.entry(identity).or_insert_with(|| Rc::new(Pool::new(endpoint.clone(), connections)));
-        pool.set(connections);
+        let pool = pools
+            .entry(identity)
+            .or_insert_with(|| Rc::new(Pool::new(endpoint.clone(), connections, protocol)));
+        pool.set(connections, protocol);
         pool.clone()
     }
 }

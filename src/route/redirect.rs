@@ -47,9 +47,10 @@ enum Place {
     Fragment,
 }
 
-const VARIABLES: [&str; 5] = ["scheme", "host", "port", "path", "query"];
-
 impl Redirect {
+    /// What every request has; no capture may take one of these names.
+    pub const VARIABLES: [&str; 5] = ["scheme", "host", "port", "path", "query"];
+
     /// Compiles the target of a redirect for a route with these paths.
     ///
     /// # Errors
@@ -213,8 +214,10 @@ impl Compiler<'_> {
             "port" => Piece::Port,
             "path" => self.path()?,
             "query" => self.query(),
-            _ if self.place == Place::Host => return Err(TemplateError::Host(name.to_owned())),
-            _ => Piece::Capture(capture(name, &VARIABLES, self.paths)?, self.place),
+            _ => match (capture(name, &Redirect::VARIABLES, self.paths)?, self.place) {
+                (_, Place::Host) => return Err(TemplateError::Host(name.to_owned())),
+                (number, place) => Piece::Capture(number, place),
+            },
         };
         self.pieces.push(piece);
         Ok(())

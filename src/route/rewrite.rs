@@ -121,7 +121,12 @@ fn check(parts: &[Part]) -> Result<(), TemplateError> {
     let mut sample = String::new();
     for part in parts {
         match part {
-            Part::Text(text) => sample.push_str(text),
+            Part::Text(text) => {
+                if let Some(sign) = text.chars().find(|sign| matches!(sign, '?' | '#')) {
+                    return Err(TemplateError::NotPath(sign));
+                }
+                sample.push_str(text);
+            }
             Part::Variable(name) if name == "path" && sample.ends_with('/') => {
                 return Err(TemplateError::DoubleSlash);
             }

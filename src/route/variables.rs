@@ -25,9 +25,12 @@ pub enum TemplateError {
     /// `.` or `..` as a segment.
     #[error("a path may not have `.` or `..` as a segment")]
     DotSegment,
+    /// `?` or `#`: only the path is written anew.
+    #[error("a path has no `{0}`; the query of the request goes on as it came")]
+    NotPath(char),
     /// The text itself is no path.
-    #[error("the template makes no path")]
-    Path(#[source] PathError),
+    #[error(transparent)]
+    Path(PathError),
     /// A redirect that goes neither to a URL nor to a path.
     #[error("`{0}` is neither an http or https URL nor a path that starts with one `/`")]
     Location(String),

@@ -25,9 +25,13 @@ use crate::upstream::Upstream;
 pub struct Means<'a> {
     /// Gives out the numbers that requests are counted under.
     pub registry: &'a Registry,
-    /// Makes the TLS side of a listener; the message says why it can not be.
-    pub acceptor: &'a dyn Fn(&config::listener::Tls, &config::Listener) -> Result<Arc<Acceptor>, String>,
+    /// Makes the TLS side of a listener.
+    pub acceptor: &'a MakeAcceptor<'a>,
 }
+
+/// Makes the TLS side of a listener; the message says why it can not be.
+pub type MakeAcceptor<'a> =
+    dyn Fn(&config::listener::Tls, &config::Listener) -> Result<Arc<Acceptor>, String> + 'a;
 
 /// Compiles a configuration.
 ///
@@ -83,10 +87,14 @@ impl Errors<'_> {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
-                self.found.push(self.config.sources.error(place, error.to_string()));
+                self.add(place, &error);
                 None
             }
         }
+    }
+
+    fn add(&mut self, place: Range<usize>, error: &impl Display) {
+        self.found.push(self.config.sources.error(place, error.to_string()));
     }
 }
 
@@ -174,9 +182,12 @@ fn middlewares(config: &Config, errors: &mut Errors<'_>) -> Middlewares {
     config
         .middlewares
         .iter()
-        .filter_map(|(name, settings)| {
-            let built = errors.check(name.span(), middleware::build(settings))?;
-            Some((name.get_ref().clone(), Arc::from(built)))
+        .filter_map(|(name, settings)| match middleware::build(settings) {
+            Ok(built) => Some((name.get_ref().clone(), Arc::from(built))),
+            Err(found) => {
+                found.into_iter().for_each(|error| errors.add(name.span(), &error));
+                None
+            }
         })
         .collect()
 }

@@ -19,7 +19,7 @@ use crate::upstream::Upstream;
 
 mod build;
 
-pub use build::{Means, build};
+pub use build::{MakeAcceptor, Means, build};
 
 /// A compiled configuration.
 #[derive(Debug)]

@@ -46,8 +46,10 @@ pub struct EndpointStatus {
     pub consecutive_failures: u32,
     /// Time until an ejection ends; 0 when not ejected.
     pub ejected_for_ms: u64,
-    /// Ejections in a row.
-    pub ejections: u32,
+    /// Ejections so far.
+    pub ejections: u64,
+    /// Ejections in a row, which lengthen the next one.
+    pub consecutive_ejections: u32,
     /// The last active checks, oldest first.
     pub checks: Vec<CheckStatus>,
 }
@@ -125,6 +127,7 @@ fn endpoint_status(member: &Member, now: Moment) -> EndpointStatus {
         consecutive_failures: endpoint.consecutive_failures(),
         ejected_for_ms: milliseconds(standing.ejected_until().since(now)),
         ejections: standing.ejections(),
+        consecutive_ejections: standing.consecutive_ejections(),
         checks: endpoint.checks.to_vec().into_iter().map(CheckStatus::from).collect(),
     }
 }

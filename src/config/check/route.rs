@@ -1,12 +1,11 @@
 //! Routes: one action each, references that exist, templates that can be filled, no dead route.
 
-use std::collections::BTreeSet;
-
 use toml::Spanned;
 
 use super::Findings;
 use crate::config::Config;
-use crate::route::settings::{Action, Part, PathPattern, Prefix, Segment, Settings, Template};
+use crate::route::settings::{Action, PathPattern, Prefix, Segment, Settings};
+use crate::route::{Entry, MAX_CAPTURES, Redirect, Rewrite, Table, TableError, TemplateError};
 use crate::units::Weight;
 
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
@@ -14,7 +13,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
         references(route.get_ref(), findings);
         action(route, findings);
         conditions(route.get_ref(), findings);
-        templates(route.get_ref(), findings);
+        compile(route, findings);
         let twin = config
             .routes
             .iter()
@@ -105,7 +104,7 @@ fn conditions(route: &Settings, findings: &mut Findings<'_>) {
     findings.distinct(&route.methods, "method");
     for path in &route.path {
         for name in path.get_ref().captures() {
-            if Template::VARIABLES.contains(&name) {
+            if Redirect::VARIABLES.contains(&name) {
                 findings.add(
                     path.span(),
                     format!("`{{{name}}}` means something else in templates; give the capture another name"),
@@ -147,57 +146,26 @@ fn may_begin_with(path: &PathPattern, prefix: &Prefix) -> bool {
     }
 }
 
-fn templates(route: &Settings, findings: &mut Findings<'_>) {
-    if let Some(redirect) = &route.redirect {
-        let to = &redirect.get_ref().to;
-        variables(route, to, findings);
-        let text = to.get_ref().to_string();
-        let is_location = text.starts_with('/') || text.starts_with("{path}") || text.contains("://");
-        if !is_location {
-            findings.add(to.span(), format!("`{text}` is not a place to go to; write a URL such as \"https://{{host}}{{path}}\" or a path"));
-        }
+/// Compiles what the route will be made of.
+fn compile(route: &Spanned<Settings>, findings: &mut Findings<'_>) {
+    let settings = route.get_ref();
+    let table = Table::new([Entry { settings, listeners: &[] }]);
+    if let Err(error @ TableError::TooManyCaptures { .. }) = table {
+        let place = settings.path.iter().find(|path| path.get_ref().captures().len() > MAX_CAPTURES);
+        findings.add(place.map_or(route.span(), Spanned::span), error.to_string());
     }
-    if let Some(rewrite) = &route.rewrite {
-        variables(route, rewrite, findings);
-        let is_path = match rewrite.get_ref().parts.first() {
-            Some(Part::Text(text)) => text.starts_with('/') && !text.starts_with("//"),
-            Some(Part::Variable(name)) => name == "path",
-            None => false,
-        };
-        if !is_path {
-            findings.add(rewrite.span(), "a path begins with `/` or with `{path}`");
+    let redirect = settings.redirect.as_ref().map(Spanned::get_ref);
+    let refusals = [
+        settings.rewrite.as_ref().map(|to| (to.span(), Rewrite::new(settings).err())),
+        redirect.map(|redirect| (redirect.to.span(), Redirect::new(redirect, &settings.path).err())),
+    ];
+    for (span, error) in refusals.into_iter().flatten() {
+        match error {
+            // The path that could not be read may have captured it.
+            Some(TemplateError::Unknown { .. }) if findings.is_incomplete(route.span().start, "path") => {}
+            Some(error) => findings.add(span, error.to_string()),
+            None => {}
         }
-        if rewrite.get_ref().to_string().contains(['?', '#']) {
-            findings.add(rewrite.span(), "`rewrite` is a path only; the query goes on as it came");
-        }
-    }
-}
-
-/// Refuses variables that not every request of the route has.
-fn variables(route: &Settings, template: &Spanned<Template>, findings: &mut Findings<'_>) {
-    let mut common: Option<BTreeSet<&str>> = None;
-    for path in &route.path {
-        let captures: BTreeSet<&str> = path.get_ref().captures().into_iter().collect();
-        common =
-            Some(common.map_or(captures.clone(), |common| common.intersection(&captures).copied().collect()));
-    }
-    let common = common.unwrap_or_default();
-    for name in template.get_ref().variables() {
-        if Template::VARIABLES.contains(&name) || common.contains(name) {
-            continue;
-        }
-        let known: Vec<String> = Template::VARIABLES
-            .into_iter()
-            .chain(common.iter().copied())
-            .map(|name| format!("{{{name}}}"))
-            .collect();
-        findings.add(
-            template.span(),
-            format!(
-                "no value for `{{{name}}}`; every path of the route must capture it, or use one of {}",
-                known.join(" ")
-            ),
-        );
     }
 }
 

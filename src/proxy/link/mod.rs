@@ -9,8 +9,11 @@ use crate::http::{Exchange, Fields, Method, Reason, ResponseHead};
 use crate::proxy::pump::{Sink, Source};
 
 pub mod h1;
+pub mod h2;
+pub mod trunk;
 
 pub use h1::H1Link;
+pub use h2::H2Link;
 
 /// What kind of head has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub enum Head {
 pub enum Link {
     /// A whole HTTP/1.1 connection; boxed once for its life in the pool.
     H1(Box<H1Link>),
+    /// One stream of an HTTP/2 connection.
+    H2(Box<H2Link>),
 }
 
 impl Link {
@@ -33,6 +38,7 @@ impl Link {
     pub fn send_head(&mut self, exchange: &Exchange, host: &[u8]) {
         match self {
             Link::H1(link) => link.send_head(exchange, host),
+            Link::H2(link) => link.send_head(exchange, host),
         }
     }
 
@@ -45,6 +51,7 @@ impl Link {
     ) -> Poll<Result<Head, Reason>> {
         match self {
             Link::H1(link) => link.poll_head(context, method, head),
+            Link::H2(link) => link.poll_head(context, method, head),
         }
     }
 
@@ -52,6 +59,7 @@ impl Link {
     pub fn is_reused(&self) -> bool {
         match self {
             Link::H1(link) => link.is_reused(),
+            Link::H2(link) => link.is_reused(),
         }
     }
 
@@ -59,6 +67,7 @@ impl Link {
     pub fn is_unsent(&self) -> bool {
         match self {
             Link::H1(link) => link.is_unsent(),
+            Link::H2(link) => link.is_unsent(),
         }
     }
 
@@ -66,6 +75,7 @@ impl Link {
     pub fn is_answered(&self) -> bool {
         match self {
             Link::H1(link) => link.is_answered(),
+            Link::H2(link) => link.is_answered(),
         }
     }
 }
@@ -74,24 +84,28 @@ impl Source for Link {
     fn poll_payload(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Reason>> {
         match self {
             Link::H1(link) => link.poll_payload(context),
+            Link::H2(link) => link.poll_payload(context),
         }
     }
 
     fn payload(&self) -> &[u8] {
         match self {
             Link::H1(link) => link.payload(),
+            Link::H2(link) => link.payload(),
         }
     }
 
     fn consume(&mut self, count: usize) {
         match self {
             Link::H1(link) => link.consume(count),
+            Link::H2(link) => link.consume(count),
         }
     }
 
     fn trailers(&self) -> &Fields {
         match self {
             Link::H1(link) => link.trailers(),
+            Link::H2(link) => link.trailers(),
         }
     }
 }
@@ -100,18 +114,21 @@ impl Sink for Link {
     fn poll_take(&mut self, context: &mut Context<'_>, payload: &[u8]) -> Poll<Result<usize, Reason>> {
         match self {
             Link::H1(link) => link.poll_take(context, payload),
+            Link::H2(link) => link.poll_take(context, payload),
         }
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Reason>> {
         match self {
             Link::H1(link) => link.poll_flush(context),
+            Link::H2(link) => link.poll_flush(context),
         }
     }
 
     fn poll_finish(&mut self, context: &mut Context<'_>, trailers: &Fields) -> Poll<Result<(), Reason>> {
         match self {
             Link::H1(link) => link.poll_finish(context, trailers),
+            Link::H2(link) => link.poll_finish(context, trailers),
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::units::{self, UnitError};
 
 /// A text with variables: "https://{host}{path}{query}".
 ///
-/// `{host}` is the host without its port, `{path}` the canonical path, `{query}` the query with its
-/// `?` or nothing, `{scheme}` http or https; every capture of the route's path has its own name.
+/// What its variables stand for is the business of those who compile it:
+/// [`Rewrite`](crate::route::Rewrite) and [`Redirect`](crate::route::Redirect).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     /// What follows each other.
@@ -28,9 +28,6 @@ pub enum Part {
 }
 
 impl Template {
-    /// Variables that every request has.
-    pub const VARIABLES: [&str; 4] = ["host", "path", "query", "scheme"];
-
     /// The names of its variables.
     pub fn variables(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {

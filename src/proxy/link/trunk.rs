@@ -1,0 +1,211 @@
+//! HTTP/2 connections to one endpoint: a few, each of which many exchanges share.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::AbortHandle;
+
+use crate::clock::Millis;
+use crate::config::upstream::Connections;
+use crate::h1::response::MAX_HEAD;
+use crate::net::Stream;
+use crate::proxy::h2::{SEND_BUFFER, window};
+
+/// Window of one stream, in bytes: 1 Gbit/s at a round trip of 1 ms.
+const STREAM_WINDOW: usize = 128 * 1024;
+
+/// Most connections of one worker to one endpoint. When all of their streams are in use, requests
+/// wait in the least busy of them.
+const MAX_TRUNKS: usize = 32;
+
+/// A connection that did not answer a request for so long, nor any other meanwhile, may lead
+/// nowhere: it gets no more requests.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// The connections to one endpoint that take requests.
+#[derive(Debug)]
+pub struct Trunks {
+    open: RefCell<Vec<Rc<Trunk>>>,
+    /// One connection is opened at a time: those who wait mostly find room on it.
+    opening: Semaphore,
+}
+
+impl Default for Trunks {
+    fn default() -> Trunks {
+        Trunks { open: RefCell::default(), opening: Semaphore::new(1) }
+    }
+}
+
+impl Trunks {
+    /// A connection with a free stream. The first that has one is chosen, so that those which are
+    /// not needed any more grow idle.
+    pub fn with_room(&self, settings: &Connections) -> Option<Rc<Trunk>> {
+        let mut open = self.open.borrow_mut();
+        open.retain(|trunk| trunk.takes_requests());
+        open.iter().find(|trunk| trunk.has_room(settings)).cloned()
+    }
+
+    /// The least busy connection, once there are as many as there may be.
+    pub fn least_busy(&self) -> Option<Rc<Trunk>> {
+        let open = self.open.borrow();
+        let full = open.len() >= MAX_TRUNKS;
+        full.then(|| open.iter().min_by_key(|trunk| trunk.streams.get()).cloned()).flatten()
+    }
+
+    /// Waits for the turn to open a connection. Cancel-safe.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed, so there is always a turn.
+        self.opening.acquire().await.ok()
+    }
+
+    /// Adds a connection.
+    pub fn add(&self, trunk: Rc<Trunk>) {
+        self.open.borrow_mut().push(trunk);
+    }
+
+    /// Closes what has been idle for longer than `longest` milliseconds.
+    pub fn tidy(&self, now: Millis, longest: u64) {
+        self.open.borrow_mut().retain(|trunk| trunk.takes_requests() && !trunk.is_old(now, longest));
+    }
+
+    /// Connections without a stream.
+    pub fn idle(&self) -> usize {
+        self.open.borrow().iter().filter(|trunk| trunk.streams.get() == 0).count()
+    }
+}
+
+/// One HTTP/2 connection. The task that drives it ends with it.
+#[derive(Debug)]
+pub struct Trunk {
+    sender: RefCell<SendRequest<Bytes>>,
+    driver: AbortHandle,
+    streams: Cell<usize>,
+    /// Requests that it has carried.
+    served: Cell<u64>,
+    /// Answers that it has brought.
+    heard: Cell<u64>,
+    retired: Cell<bool>,
+    idle_since: Cell<Option<Millis>>,
+}
+
+impl Trunk {
+    /// Begins HTTP/2 on a fresh connection and waits until the endpoint has shown that it speaks
+    /// it, since only its SETTINGS tell how many streams it takes. Cancel-safe.
+    ///
+    /// # Errors
+    /// The connection is lost, or the endpoint speaks something else.
+    pub async fn begin(stream: Stream, settings: &Connections) -> Result<Rc<Trunk>, h2::Error> {
+        let streams = settings.max_streams.get() as usize;
+        let handshake = Builder::new()
+            .enable_push(false)
+            // None until the endpoint has told: then every other number is what it has told.
+            .initial_max_send_streams(0)
+            .initial_window_size(window(STREAM_WINDOW))
+            // As much as all streams together, so that slow clients do not hold up the others.
+            .initial_connection_window_size(window(STREAM_WINDOW.saturating_mul(streams)))
+            .max_header_list_size(window(MAX_HEAD))
+            .max_send_buffer_size(SEND_BUFFER)
+            .handshake(stream);
+        let (sender, mut connection) = handshake.await?;
+        poll_fn(|context| match pin!(&mut connection).poll(context) {
+            Poll::Ready(ended) => Poll::Ready(ended.and(Err(h2::Reason::NO_ERROR.into()))),
+            Poll::Pending if sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await?;
+        let driver = tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an HTTP/2 connection to an endpoint broke");
+            }
+        });
+        Ok(Rc::new(Trunk {
+            sender: RefCell::new(sender),
+            driver: driver.abort_handle(),
+            streams: Cell::new(0),
+            served: Cell::new(0),
+            heard: Cell::new(0),
+            retired: Cell::new(false),
+            idle_since: Cell::new(None),
+        }))
+    }
+
+    /// Whether new requests may go there: it has neither failed nor been given up, and the
+    /// endpoint has not said GOAWAY.
+    fn takes_requests(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        !self.retired.get()
+            && !matches!(self.sender.borrow_mut().poll_ready(&mut context), Poll::Ready(Err(_)))
+    }
+
+    fn has_room(&self, settings: &Connections) -> bool {
+        let allowed = self.sender.borrow().current_max_send_streams();
+        self.streams.get() < allowed.min(settings.max_streams.get() as usize)
+    }
+
+    fn is_old(&self, now: Millis, longest: u64) -> bool {
+        if self.streams.get() > 0 {
+            return false;
+        }
+        let since = self.idle_since.get().unwrap_or(now);
+        self.idle_since.set(Some(since));
+        now.0.saturating_sub(since.0) >= longest
+    }
+}
+
+impl Drop for Trunk {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// A place on a connection, for one exchange.
+#[derive(Debug)]
+pub struct Place {
+    trunk: Rc<Trunk>,
+    /// Whether the connection rested before, so that the endpoint may have closed it.
+    pub was_idle: bool,
+    began: std::time::Instant,
+    heard_before: u64,
+    pub(super) answered: bool,
+}
+
+impl Place {
+    /// Takes a place; the connection counts it until it is dropped.
+    pub fn take(trunk: Rc<Trunk>) -> Place {
+        let was_idle = trunk.streams.get() == 0 && trunk.served.get() > 0;
+        trunk.streams.set(trunk.streams.get() + 1);
+        trunk.served.set(trunk.served.get() + 1);
+        trunk.idle_since.set(None);
+        let heard_before = trunk.heard.get();
+        Place { trunk, was_idle, began: std::time::Instant::now(), heard_before, answered: false }
+    }
+
+    /// A handle that sends one request.
+    pub fn sender(&self) -> SendRequest<Bytes> {
+        self.trunk.sender.borrow().clone()
+    }
+
+    /// Bytes of an answer have come.
+    pub fn hear(&mut self) {
+        self.answered = true;
+        self.trunk.heard.set(self.trunk.heard.get().wrapping_add(1));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let trunk = &self.trunk;
+        trunk.streams.set(trunk.streams.get().saturating_sub(1));
+        let unheard = !self.answered && trunk.heard.get() == self.heard_before;
+        if unheard && self.began.elapsed() >= SILENCE {
+            trunk.retired.set(true);
+        }
+    }
+}
