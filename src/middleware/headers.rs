@@ -169,7 +169,8 @@ mod tests {
 
     #[test]
     fn everything_that_is_wrong_is_said_at_once() {
-        let wrong = settings(r#"request = { set = { host = "a", TE = "b", x-c = "d" }, remove = ["trailer"] }"#);
+        let wrong =
+            settings(r#"request = { set = { host = "a", TE = "b", x-c = "d" }, remove = ["trailer"] }"#);
         let errors = build(&Settings::Headers(wrong)).expect_err("they are refused");
         let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
         assert_eq!(fields, ["host", "TE", "trailer"]);

@@ -182,13 +182,11 @@ fn middlewares(config: &Config, errors: &mut Errors<'_>) -> Middlewares {
     config
         .middlewares
         .iter()
-        .filter_map(|(name, settings)| {
-            match middleware::build(settings) {
-                Ok(built) => Some((name.get_ref().clone(), Arc::from(built))),
-                Err(found) => {
-                    found.into_iter().for_each(|error| errors.add(name.span(), &error));
-                    None
-                }
+        .filter_map(|(name, settings)| match middleware::build(settings) {
+            Ok(built) => Some((name.get_ref().clone(), Arc::from(built))),
+            Err(found) => {
+                found.into_iter().for_each(|error| errors.add(name.span(), &error));
+                None
             }
         })
         .collect()
