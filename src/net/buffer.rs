@@ -103,7 +103,19 @@ impl Buffer {
     }
 
     /// Appends bytes, growing as needed; the caller bounds what it appends.
+    #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
+        // Heads are written in some forty pieces: room is the usual case.
+        if let Some(room) = self.memory.get_mut(self.end..self.end + bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.end += bytes.len();
+        } else {
+            self.push_growing(bytes);
+        }
+    }
+
+    #[cold]
+    fn push_growing(&mut self, bytes: &[u8]) {
         if self.spare().len() < bytes.len() {
             self.grow(self.len() + bytes.len());
         }
