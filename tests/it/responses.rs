@@ -130,7 +130,9 @@ fn a_bad_chunk_of_an_answer_never_becomes_a_complete_answer() {
 fn an_http_1_0_client_sees_a_reset_when_an_answer_breaks_off() {
     let origin = Origin::scripted(|conversation| {
         conversation.request()?;
-        conversation.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+        conversation.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")?;
+        pass(Duration::from_millis(100));
+        Ok(())
     });
     let proxy = through(&origin);
     let mut stream = std::net::TcpStream::connect(proxy.web).expect("it accepts");
