@@ -9,9 +9,10 @@ pub(super) fn text(answer: &Value, paint: Paint) -> String {
     let Some(upstreams) = answer.get("upstreams").and_then(Value::as_array) else {
         return format!("{answer:#}");
     };
-    let mut lines = Vec::new();
-    if let Some(generation) = answer.get("generation") {
-        lines.push(format!("generation {generation}"));
+    let mut lines = vec![summary(answer)];
+    if let Some(error) = answer["last_reload_error"].as_str() {
+        lines.push(paint.red("the last reload was refused, this is the configuration before it:"));
+        lines.extend(error.trim_end().lines().map(|line| format!("  {}", one_line(line))));
     }
     for upstream in upstreams {
         lines.push(String::new());
@@ -25,6 +26,32 @@ pub(super) fn text(answer: &Value, paint: Paint) -> String {
     lines.join("\n").trim_start().to_owned()
 }
 
+/// The process in a line: "serving for 3h 2m, generation 4, 12 open connections".
+fn summary(answer: &Value) -> String {
+    let number = |name: &str| answer[name].as_u64();
+    let state = answer["state"].as_str().map(|state| match number("uptime_seconds") {
+        Some(seconds) => format!("{} for {}", one_line(state), span(seconds)),
+        None => one_line(state),
+    });
+    let generation = number("generation").map(|generation| format!("generation {generation}"));
+    let connections = number("connections").map(|count| match count {
+        1 => "1 open connection".to_owned(),
+        count => format!("{count} open connections"),
+    });
+    [state, generation, connections].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// A length of time by its two largest units.
+fn span(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{minutes}m {}s", seconds % 60),
+        3600..86_400 => format!("{hours}h {}m", minutes % 60),
+        86_400.. => format!("{days}d {}h", hours % 24),
+    }
+}
+
 fn heading(upstream: &Value, paint: Paint) -> String {
     let name = paint.bold(word(&upstream["name"]));
     match upstream["panic"].as_bool() {
@@ -34,14 +61,19 @@ fn heading(upstream: &Value, paint: Paint) -> String {
 }
 
 fn line(endpoint: &Value, paint: Paint) -> String {
-    let state = format!("{:<9}", word(&endpoint["state"]));
-    let state = match word(&endpoint["state"]).as_str() {
-        "healthy" => paint.green(state),
-        "unhealthy" | "ejected" => paint.red(state),
-        _ => state,
+    let state = match endpoint["state"].as_str() {
+        Some("healthy") => paint.green("healthy  "),
+        Some("unhealthy") => paint.red("unhealthy"),
+        Some("ejected") => paint.red("ejected  "),
+        // It takes traffic as a healthy one does; "unknown" would sound like a fault.
+        Some("unknown") => "unchecked".to_owned(),
+        _ => format!("{:<9}", word(&endpoint["state"])),
     };
     let number = |name: &str| endpoint[name].as_u64().unwrap_or(0);
-    let why = endpoint["why"].as_str().map(|why| format!("  {}", one_line(why))).unwrap_or_default();
+    let mut why = endpoint["why"].as_str().map(|why| format!("  {}", one_line(why))).unwrap_or_default();
+    if let Some(left @ 1..) = endpoint["ejected_for_ms"].as_u64() {
+        why += &format!(", back in {}", span(left.div_ceil(1000)));
+    }
     format!(
         "  {:<28} {state} {:>8} requests {:>6} failed {:>5} running{why}",
         word(&endpoint["name"]),
@@ -86,6 +118,36 @@ mod tests {
         assert!(lines[3].contains("10.0.0.1:80") && lines[3].contains("7 requests"), "{text}");
         assert!(lines[4].contains("unhealthy") && lines[4].ends_with("answered 503[2J"), "{text}");
         assert!(lines[5].contains("users.local") && lines[5].contains("no address yet"), "{text}");
+    }
+
+    #[test]
+    fn the_first_line_is_about_the_process() {
+        let answer = json!({ "state": "serving", "uptime_seconds": 3725, "generation": 3, "connections": 1, "upstreams": [] });
+        assert_eq!(text(&answer, Paint::Plain), "serving for 1h 2m, generation 3, 1 open connection");
+        for (seconds, expected) in
+            [(0, "0s"), (59, "59s"), (60, "1m 0s"), (86_399, "23h 59m"), (180_000, "2d 2h")]
+        {
+            assert_eq!(span(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn a_refused_reload_is_shown_with_its_reasons() {
+        let answer =
+            json!({ "generation": 3, "upstreams": [], "last_reload_error": "a.toml:1:2: no\n    1 | x\n" });
+        let text = text(&answer, Paint::Plain);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].contains("refused"), "{text}");
+        assert_eq!(lines[2..], ["  a.toml:1:2: no", "      1 | x"]);
+    }
+
+    #[test]
+    fn an_endpoint_says_when_it_is_back_and_whether_it_is_checked() {
+        let endpoint = |state: &str, left| json!({ "state": state, "why": null, "ejected_for_ms": left });
+        let mut ejected = endpoint("ejected", 4200);
+        ejected["why"] = json!("error_ratio");
+        assert!(line(&ejected, Paint::Plain).ends_with("error_ratio, back in 5s"));
+        assert!(line(&endpoint("unknown", 0), Paint::Plain).contains(" unchecked "));
     }
 
     #[test]

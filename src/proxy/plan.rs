@@ -68,14 +68,13 @@ fn inbound(route: &Route, room: &mut Room) -> Step {
 
 /// Carries out the action of the route, or finds the upstream that does.
 fn act<'view>(worker: &Worker, route: &'view Route, captures: &Captures, room: &mut Room) -> Plan<'view> {
-    let exchange = &mut room.exchange;
+    let Room { exchange, draft, .. } = room;
     let upstream = match &route.action {
         Action::Forward(upstream) => *upstream,
         Action::Split(split, upstreams) => upstreams[split.choose(worker.random())],
         Action::Redirect(redirect, status) => {
-            let mut location = Vec::new();
-            redirect.render(exchange, captures, &mut location);
-            redirect_to(exchange, *status, &location);
+            redirect.render(exchange, captures, draft);
+            redirect_to(exchange, *status, draft);
             return Plan::Reply(Some(route));
         }
         Action::Respond(fixed) => {
@@ -85,11 +84,10 @@ fn act<'view>(worker: &Worker, route: &'view Route, captures: &Captures, room: &
         }
     };
     if !route.rewrite.is_identity() {
-        let mut path = Vec::new();
-        if route.rewrite.render(exchange.request.path(), captures, &mut path).is_err() {
+        if route.rewrite.render(exchange.request.path(), captures, draft).is_err() {
             return refuse(room, Some(route), Reason::BadRequestTarget);
         }
-        exchange.request.path = exchange.request.fields.append(&path);
+        exchange.request.path = exchange.request.fields.append(draft);
     }
     Plan::Forward(route, upstream)
 }

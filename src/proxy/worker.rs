@@ -27,6 +27,10 @@ pub struct Worker {
     view: RefCell<Rc<View>>,
     /// Connection pools by the identity of the endpoint, kept over reloads.
     pools: RefCell<FxHashMap<usize, Rc<Pool>>>,
+    #[expect(
+        clippy::vec_box,
+        reason = "a room is lent as it lies; unboxed, each request would copy it twice"
+    )]
     rooms: RefCell<Vec<Box<Room>>>,
     random: RefCell<fastrand::Rng>,
     draining: Cell<bool>,
@@ -60,6 +64,8 @@ pub struct Room {
     pub failed: Vec<Failed>,
     /// What will be logged and counted.
     pub journal: Journal,
+    /// A text while it is made.
+    pub draft: Vec<u8>,
 }
 
 /// An attempt that failed.
@@ -140,6 +146,8 @@ impl Worker {
         room.replay.clear();
         room.tried.clear();
         room.failed.clear();
+        room.draft.clear();
+        room.draft.shrink_to(KEPT_TEXT);
         let mut rooms = self.rooms.borrow_mut();
         if rooms.len() < KEPT_ROOMS {
             rooms.push(room);
