@@ -130,11 +130,3 @@ fn links_between_documents_lead_somewhere() {
     }
     assert!(wrong.is_empty(), "links that lead nowhere:\n{}", wrong.join("\n"));
 }
-
-#[test]
-fn every_reason_is_documented_once_there_is_a_document() {
-    let Ok(text) = std::fs::read_to_string(root().join("docs/reasons.md")) else { return };
-    for reason in tidegate::http::Reason::ALL {
-        assert!(text.contains(&format!("`{}`", reason.name())), "docs/reasons.md lacks `{}`", reason.name());
-    }
-}

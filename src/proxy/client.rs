@@ -15,6 +15,12 @@ pub trait Client: Source + Sink {
     /// `now` a connection may have become too old to go on.
     fn respond(&mut self, exchange: &Exchange, now: Millis);
 
+    /// Takes the answer back when no byte of it has left yet; `false` when it is too late, or when
+    /// the front end can not.
+    fn take_back(&mut self) -> bool {
+        false
+    }
+
     /// Ready when the client is known to be gone. A client that has only ended its own side may
     /// still wait for the answer.
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Gone>;

@@ -88,6 +88,12 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     call.client.respond(&call.room.exchange, call.worker.timers.now());
     let streamed = poll_fn(|context| attempt.poll_stream(context, call, &mut link)).await;
     (call.room.journal.received, call.room.journal.sent) = attempt.moved();
+    if let Err(reason) = streamed
+        && reason.side() == Side::Upstream
+        && call.client.take_back()
+    {
+        return Err(Failure { reason, repeats: Repeats::Work });
+    }
     Ok(close(call, pool, link, &attempt, status, streamed))
 }
 

@@ -116,6 +116,8 @@ struct Connection {
     closes: bool,
     /// The framing of the answer that has begun.
     answering: Option<Framing>,
+    /// What was written, and what waited in the output, when that answer began.
+    before_answer: (u64, usize),
 }
 
 impl Connection {
@@ -139,6 +141,7 @@ impl Connection {
             requests: 0,
             closes: false,
             answering: None,
+            before_answer: (0, 0),
         }
     }
 
@@ -303,10 +306,21 @@ impl Client for Connection {
         let framing = write::framing_for(self.version, request.method, response.status, response.framing);
         let persistence = self.persistence(framing, now);
         let length = response.fields.get(Name::ContentLength);
+        self.before_answer = (self.wire.written(), self.wire.output.len());
         let output = &mut self.wire.output;
         write::response(response, framing, length, persistence, |bytes| output.push(bytes));
         self.writer.start(framing);
         self.answering = Some(framing);
+    }
+
+    fn take_back(&mut self) -> bool {
+        let (written, waiting) = self.before_answer;
+        let is_unsent = self.wire.written() == written;
+        if is_unsent {
+            self.wire.output.truncate(waiting);
+            self.answering = None;
+        }
+        is_unsent
     }
 
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Gone> {

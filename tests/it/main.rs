@@ -1,6 +1,8 @@
 //! The proxy as its users meet it: the real binary, real sockets, endpoints that misbehave on
 //! purpose. Every test starts its own proxy, so that all run side by side.
 
+#![allow(clippy::panic, reason = "a helper of a test fails as the test does")]
+
 mod harness;
 
 mod command;

@@ -81,7 +81,7 @@ fn tls_1_2_and_1_3_are_spoken_and_older_ones_are_not() {
         );
     }
     assert!(ask(&proxy, "one.test", "one.test", &["--tls-max", "1.1", "--tlsv1.0"]).is_err());
-    let strict = start(&["one.test"], &format!("{HELLO}"));
+    let strict = start(&["one.test"], HELLO);
     strict.rewrite(
         &std::fs::read_to_string(strict.config())
             .expect("ours")
