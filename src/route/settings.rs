@@ -10,10 +10,14 @@ use crate::units::{
     self, Bytes, Duration, FieldName, FieldValue, Limit, Network, Timeout, UnitError, Weight,
 };
 
+mod host;
+mod path;
 mod pattern;
 mod template;
 
-pub use pattern::{Condition, HostPattern, MethodName, PathPattern, Pattern, Segment};
+pub use host::HostPattern;
+pub use path::{PathPattern, Segment};
+pub use pattern::{Condition, MethodName, Pattern};
 pub use template::{Part, Template};
 
 /// One `[[route]]`: conditions, exactly one action, and how the exchange is handled.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
 
-use super::pattern::is_name;
+use super::path::is_name;
 use crate::units::{self, UnitError};
 
 /// A text with variables: "https://{host}{path}{query}".
