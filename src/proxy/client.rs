@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use crate::clock::Millis;
+use crate::clock::Timers;
 use crate::http::Exchange;
 use crate::proxy::pump::{Sink, Source};
 
@@ -11,9 +11,9 @@ pub trait Client: Source + Sink {
     /// Puts an interim answer (1xx), which is in `exchange.response`, into the output.
     fn interim(&mut self, exchange: &Exchange);
 
-    /// Puts the head of the answer, which is in `exchange.response`, into the output. By the time
-    /// `now` a connection may have become too old to go on.
-    fn respond(&mut self, exchange: &Exchange, now: Millis);
+    /// Puts the head of the answer, which is in `exchange.response`, into the output. The
+    /// clock tells whether the connection has become too old to go on.
+    fn respond(&mut self, exchange: &Exchange, clock: &Timers);
 
     /// Takes the answer back when no byte of it has left yet; `false` when it is too late, or when
     /// the front end can not.

@@ -85,7 +85,7 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     learn(call, pool.endpoint());
     call.room.journal.answered(pool.endpoint(), status);
     reply::outbound(call.route, call.room);
-    call.client.respond(&call.room.exchange, call.worker.timers.now());
+    call.client.respond(&call.room.exchange, &call.worker.timers);
     let streamed = poll_fn(|context| attempt.poll_stream(context, call, &mut link)).await;
     (call.room.journal.received, call.room.journal.sent) = attempt.moved();
     if let Err(reason) = streamed

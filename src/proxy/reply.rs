@@ -109,7 +109,7 @@ pub(super) async fn send<C: Client>(
         client.abort();
         return Ended::Broken;
     }
-    client.respond(&room.exchange, worker.timers.now());
+    client.respond(&room.exchange, &worker.timers);
     let due = worker.timers.now().after(Some(patience.write));
     let mut body = Reply { bytes: &room.exchange.reply, none: Fields::default() };
     let mut pump = Pump::starting_at(worker.timers.now());

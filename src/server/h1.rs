@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use crate::clock::{Millis, Timer};
+use crate::clock::{Millis, Timer, Timers};
 use crate::h1::scan::Scan;
 use crate::h1::write::{self, Persistence};
 use crate::h1::{request, request::HeadLimits};
@@ -284,8 +284,8 @@ impl Connection {
     }
 
     /// How the connection goes on after the answer whose head is being written.
-    fn persistence(&mut self, framing: Framing, now: Millis) -> Persistence {
-        let old = self.limits.age.is_some_and(|age| now >= self.opened.after(Some(age)));
+    fn persistence(&mut self, framing: Framing, clock: &Timers) -> Persistence {
+        let old = self.limits.age.is_some_and(|age| clock.now() >= self.opened.after(Some(age)));
         self.closes |= framing == Framing::UntilClose || old || self.requests >= self.limits.requests;
         match (self.closes, self.version) {
             (true, _) => Persistence::Close,
@@ -301,10 +301,10 @@ impl Client for Connection {
         write::interim(&exchange.response, |bytes| output.push(bytes));
     }
 
-    fn respond(&mut self, exchange: &Exchange, now: Millis) {
+    fn respond(&mut self, exchange: &Exchange, clock: &Timers) {
         let (request, response) = (&exchange.request, &exchange.response);
         let framing = write::framing_for(self.version, request.method, response.status, response.framing);
-        let persistence = self.persistence(framing, now);
+        let persistence = self.persistence(framing, clock);
         let length = response.fields.get(Name::ContentLength);
         self.before_answer = (self.wire.written(), self.wire.output.len());
         let output = &mut self.wire.output;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason as Code, RecvStream};
 
-use crate::clock::Millis;
+use crate::clock::Timers;
 use crate::h1::write::framing_for;
 use crate::http::{Exchange, Fields, Framing, Name, Reason, ResponseHead, Version, forwarded};
 use crate::proxy::h2::{Incoming, Map, Outgoing, WriteError};
@@ -44,7 +44,7 @@ impl Client for Stream {
         }
     }
 
-    fn respond(&mut self, exchange: &Exchange, _: Millis) {
+    fn respond(&mut self, exchange: &Exchange, _: &Timers) {
         let (request, response) = (&exchange.request, &exchange.response);
         let framing = framing_for(Version::Http2, request.method, response.status, response.framing);
         let told = response.fields.get(Name::ContentLength);
