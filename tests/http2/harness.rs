@@ -13,6 +13,7 @@ use h2::server::{self, SendResponse};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use tidegate::config;
+use tidegate::net::inherit::Inherited;
 use tidegate::net::listen;
 use tidegate::observe::access::Batch;
 use tidegate::observe::metrics::Registry;
@@ -60,15 +61,13 @@ impl Proxy {
             move || Worker::new(live, shard, Batch::new(Arc::new(writer)))
         };
         thread::start(0, team.clone(), mailboxes.remove(0), make).unwrap();
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        socket.set_nonblocking(true).unwrap();
-        let address = socket.local_addr().unwrap();
-        let number = live.load().listeners().next().unwrap().number;
-        team.hand_over(
-            0,
-            Command::Listen(Gate { listener: number, address: 0 }, listen::Listener::Tcp(socket)),
-        )
-        .unwrap();
+        let bound =
+            listen::bind(&"127.0.0.1:0".parse().unwrap(), 1, Inherited::of_process()).unwrap().remove(0);
+        let listen::Address::Tcp(address) = bound.local else { panic!("an address of TCP") };
+        let listener = live.load().listeners().next().unwrap().number;
+        for socket in bound.sockets {
+            team.hand_over(0, Command::Listen(Gate { listener, address: 0 }, socket)).unwrap();
+        }
         Proxy { address, team }
     }
 
