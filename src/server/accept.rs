@@ -113,15 +113,42 @@ impl Door {
 }
 
 /// Speaks to a client until the connection ends.
-async fn converse(
+fn converse(
     worker: &Rc<Worker>,
     listener: Arc<Listener>,
     stream: Stream,
     address: SocketAddr,
     local: SocketAddr,
-) {
+) -> impl Future<Output = ()> {
     let scheme = if listener.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let trusted = listener.trusts(address.ip());
     let peer = Peer { address, local, scheme, listener: listener.number, trusted };
-    speak(worker, listener, peer, stream, Agreed::Nothing).await;
+    speak(worker, listener, peer, stream, Agreed::Nothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::snapshot::{Live, build};
+
+    /// What an open connection may cost beside its buffers, which it gives back when idle.
+    const CEILING: usize = 1296;
+
+    #[tokio::test]
+    async fn an_idle_connection_stays_small() {
+        let text = "[listener.web]\nbind = \"127.0.0.1:1\"\n[[route]]\nto = \"up\"\n[upstream.up]\nendpoints = [\"127.0.0.1:9\"]";
+        let config = crate::config::parse(text, Path::new("proxy.toml"), &|_| None).unwrap();
+        let live = Live::new(build(config, None, &mut |_, _| Ok(None)).unwrap());
+        let listener = live.load().listeners().next().cloned().unwrap();
+        let worker = Rc::new(Worker::new(Arc::new(live), Default::default()));
+        let (stream, _client) = UnixStream::pair().unwrap();
+        let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        let talk = converse(&worker, listener, Stream::Unix(stream), nobody, nobody);
+        let size = size_of_val(&talk);
+        assert!(size <= CEILING, "{size} bytes");
+    }
 }
