@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -103,45 +102,36 @@ impl Door {
         self.serve(listener, Stream::Tcp(stream), peer, local);
     }
 
-    fn serve(&self, listener: u32, stream: Stream, peer: SocketAddr, local: SocketAddr) {
-        let view = self.worker.view();
-        let Some(listener) = view.snapshot.listener(listener) else { return };
+    fn serve(&self, listener: u32, stream: Stream, address: SocketAddr, local: SocketAddr) {
+        let worker = self.worker.clone();
+        let Some(listener) = worker.view().snapshot.listener(listener) else { return };
         if self.team.is_full() {
-            self.worker.shard.reason(Reason::Overloaded as usize);
+            worker.shard.reason(Reason::Overloaded as usize);
             return;
         }
-        let presence = self.team.enter(self.number);
-        let counted = self.worker.shard.connection_opened(listener.counted);
-        let worker = self.worker.clone();
-        tokio::task::spawn_local(async move {
-            converse(&worker, listener, stream, peer, local).await;
-            drop((presence, counted));
-        });
+        let guest = (self.team.enter(self.number), worker.shard.connection_opened(listener.counted));
+        let scheme = if listener.tls.is_some() { Scheme::Https } else { Scheme::Http };
+        let trusted = listener.trusts(address.ip());
+        let peer = Peer { address, local, scheme, tls: None, listener: listener.number, trusted };
+        // Two kinds of task, since each keeps room for all of its phases as long as it lives, and
+        // most connections have no handshake.
+        match (listener.tls.clone(), stream) {
+            (Some(acceptor), Stream::Tcp(stream)) => tokio::task::spawn_local(async move {
+                // Boxed: a short part of a connection's life and a large part of its state.
+                if let Some(stream) = Box::pin(handshake(&worker, &listener, &acceptor, stream)).await {
+                    let version = Handshake::of(stream.get_ref().1).version.as_str();
+                    let agreed = Agreed::by_alpn(stream.get_ref().1.alpn_protocol());
+                    let peer = Peer { tls: Some(version), ..peer };
+                    speak(&worker, listener, peer, Stream::Tls(stream), agreed).await;
+                }
+                drop(guest);
+            }),
+            (_, stream) => tokio::task::spawn_local(async move {
+                speak(&worker, listener, peer, stream, Agreed::Nothing).await;
+                drop(guest);
+            }),
+        };
     }
-}
-
-/// Speaks to a client until the connection ends.
-async fn converse(
-    worker: &Rc<Worker>,
-    listener: Arc<Listener>,
-    stream: Stream,
-    address: SocketAddr,
-    local: SocketAddr,
-) {
-    let scheme = if listener.tls.is_some() { Scheme::Https } else { Scheme::Http };
-    let trusted = listener.trusts(address.ip());
-    let mut peer = Peer { address, local, scheme, tls: None, listener: listener.number, trusted };
-    let (stream, agreed) = match (&listener.tls, stream) {
-        (Some(acceptor), Stream::Tcp(stream)) => {
-            // Boxed: the handshake is a short part of a connection's life and a large part of its state.
-            let Some(stream) = Box::pin(handshake(worker, &listener, acceptor, stream)).await else { return };
-            peer.tls = Some(Handshake::of(stream.get_ref().1).version.as_str());
-            let agreed = Agreed::by_alpn(stream.get_ref().1.alpn_protocol());
-            (Stream::Tls(stream), agreed)
-        }
-        (_, stream) => (stream, Agreed::Nothing),
-    };
-    speak(worker, listener, peer, stream, agreed).await;
 }
 
 async fn handshake(
@@ -175,4 +165,37 @@ fn counted(handshake: &Handshake) -> metrics::Handshake {
     };
     let resumed = if handshake.resumed { metrics::Resumption::Resumed } else { metrics::Resumption::Full };
     metrics::Handshake::Done(version, resumed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::observe::access::Batch;
+    use crate::observe::metrics::Registry;
+    use crate::observe::writer::{Output, Target, Writer};
+    use crate::snapshot::{Live, Means, build};
+
+    /// What an open connection may cost beside its buffers, which it gives back when idle.
+    const CEILING: usize = 1296;
+
+    #[tokio::test]
+    async fn an_idle_connection_stays_small() {
+        let text = "[listener.web]\nbind = \"127.0.0.1:1\"\n[[route]]\nto = \"up\"\n[upstream.up]\nendpoints = [\"127.0.0.1:9\"]";
+        let config = crate::config::parse(text, Path::new("proxy.toml"), &|_| None).unwrap();
+        let registry = Registry::new(1, []);
+        let means = Means { registry: &registry, acceptor: &|_, _| Err("no TLS here".to_owned()) };
+        let live = Live::new(build(config, None, &means).unwrap());
+        let listener = live.load().listeners().next().cloned().unwrap();
+        let writer = Arc::new(Writer::start(Output::open(Target::Off).unwrap(), 1024).unwrap());
+        let worker = Rc::new(Worker::new(Arc::new(live), registry.shard(0), Batch::new(writer)));
+        let (stream, _client) = UnixStream::pair().unwrap();
+        let talk = speak(&worker, listener, Peer::default(), Stream::Unix(stream), Agreed::Nothing);
+        let size = size_of_val(&talk);
+        assert!(size <= CEILING, "{size} bytes");
+    }
 }

@@ -27,31 +27,41 @@ const DRAIN_BYTES: u64 = 64 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends. `wire` may hold bytes already.
-pub async fn serve(worker: &Rc<Worker>, mut listener: Arc<Listener>, peer: Peer, wire: Wire) {
+///
+/// Not an `async fn`: that would keep the room of its arguments beside what is made of them, and
+/// an idle connection is to be small.
+pub fn serve(
+    worker: &Rc<Worker>,
+    mut listener: Arc<Listener>,
+    peer: Peer,
+    wire: Wire,
+) -> impl Future<Output = ()> {
     let timer = worker.timers.slot();
     let mut connection = Connection::new(wire, &timer);
     let mut first = true;
-    loop {
-        listener = worker.view().snapshot.listener(listener.number).unwrap_or(listener);
-        connection.limits = Limits::of(&listener);
-        let Some(arrived) = connection.head(worker, &timer, first).await else { break };
-        first = false;
-        let mut room = worker.room();
-        room.exchange.client = peer;
-        room.exchange.client.trusted = listener.trusts(peer.address.ip());
-        let ended = match connection.read_head(arrived, &mut room) {
-            Ok(()) => {
-                connection.closes |= worker.is_draining();
-                proxy::handle(worker, &listener, &mut connection, &mut room, &timer).await
+    async move {
+        loop {
+            listener = worker.view().snapshot.listener(listener.number).unwrap_or(listener);
+            connection.limits = Limits::of(&listener);
+            let Some(arrived) = connection.head(worker, &timer, first).await else { break };
+            first = false;
+            let mut room = worker.room();
+            room.exchange.client = peer;
+            room.exchange.client.trusted = listener.trusts(peer.address.ip());
+            let ended = match connection.read_head(arrived, &mut room) {
+                Ok(()) => {
+                    connection.closes |= worker.is_draining();
+                    proxy::handle(worker, &listener, &mut connection, &mut room, &timer).await
+                }
+                Err(reason) => {
+                    connection.closes = true;
+                    proxy::refuse(worker, &listener, &mut connection, &mut room, &timer, reason).await
+                }
+            };
+            worker.give_back(room);
+            if ended == Ended::Broken || !connection.settle(&timer).await {
+                break;
             }
-            Err(reason) => {
-                connection.closes = true;
-                proxy::refuse(worker, &listener, &mut connection, &mut room, &timer, reason).await
-            }
-        };
-        worker.give_back(room);
-        if ended == Ended::Broken || !connection.settle(&timer).await {
-            break;
         }
     }
 }

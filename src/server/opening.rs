@@ -33,24 +33,33 @@ impl Agreed {
 }
 
 /// Speaks to a client until the connection ends.
-pub async fn speak(worker: &Rc<Worker>, listener: Arc<Listener>, peer: Peer, stream: Stream, agreed: Agreed) {
-    let offers = |protocol| listener.settings.protocols.contains(&protocol);
+pub fn speak(
+    worker: &Rc<Worker>,
+    listener: Arc<Listener>,
+    peer: Peer,
+    stream: Stream,
+    agreed: Agreed,
+) -> impl Future<Output = ()> {
     let mut wire = Wire::new(stream);
-    let spoken = match agreed {
-        Agreed::On(protocol) => Some(protocol),
-        Agreed::Nothing if !offers(Protocol::H2) => Some(Protocol::H1),
-        Agreed::Nothing => first_bytes(worker, &listener, &mut wire).await,
-    };
-    match spoken {
-        None => {}
-        Some(Protocol::H1) if offers(Protocol::H1) => h1::serve(worker, listener, peer, wire).await,
-        // Boxed, both: an idle HTTP/1.1 connection, the usual kind, is not to carry their state.
-        Some(Protocol::H1) => {
-            Box::pin(h1::turn_away(worker, &listener, peer, wire, Reason::VersionNotSupported)).await;
-        }
-        Some(Protocol::H2) => {
-            let (stream, read) = wire.into_parts();
-            Box::pin(h2::serve(worker, listener, peer, Prefixed::new(stream, read))).await;
+    async move {
+        let offers = |protocol| listener.settings.protocols.contains(&protocol);
+        let spoken = match agreed {
+            Agreed::On(protocol) => Some(protocol),
+            Agreed::Nothing if !offers(Protocol::H2) => Some(Protocol::H1),
+            Agreed::Nothing => first_bytes(worker, &listener, &mut wire).await,
+        };
+        match spoken {
+            None => {}
+            Some(Protocol::H1) if offers(Protocol::H1) => h1::serve(worker, listener, peer, wire).await,
+            // Boxed, both: an idle HTTP/1.1 connection, the usual kind, is not to carry their state.
+            Some(Protocol::H1) => {
+                let reason = Reason::VersionNotSupported;
+                Box::pin(h1::turn_away(worker, &listener, peer, wire, reason)).await;
+            }
+            Some(Protocol::H2) => {
+                let (stream, read) = wire.into_parts();
+                Box::pin(h2::serve(worker, listener, peer, Prefixed::new(stream, read))).await;
+            }
         }
     }
 }

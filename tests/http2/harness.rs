@@ -98,6 +98,7 @@ pub struct Client {
 impl Client {
     async fn connect(address: SocketAddr) -> Client {
         let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let (sender, connection) = client::handshake(stream).await.unwrap();
         Client { sender, driver: tokio::spawn(connection) }
     }
@@ -187,6 +188,8 @@ where
     F: Fn(Request<RecvStream>, SendResponse<Bytes>) -> A,
     A: Future<Output = ()> + Send + 'static,
 {
+    // Otherwise window updates wait for the other side's delayed acknowledgements.
+    stream.set_nodelay(true).unwrap();
     let Ok(mut connection) = server::handshake(stream).await else { return };
     while let Some(Ok((request, respond))) = connection.accept().await {
         tokio::spawn(answer(request, respond));
