@@ -3,13 +3,14 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, spawn_local};
 use tokio_rustls::server::TlsStream;
 
-use super::opening::{Agreed, speak};
+use super::opening::{Agreed, Visit, begin};
 use super::team::{Command, Team};
 use crate::http::{Client as Peer, Reason, Scheme};
 use crate::net::tls::{Acceptor, Handshake, HandshakeError, Version};
@@ -34,11 +35,11 @@ impl Door {
         let task = match socket {
             listen::Listener::Tcp(socket) => {
                 let socket = TcpListener::from_std(socket)?;
-                tokio::task::spawn_local(async move { self.accept_tcp(listener, socket).await })
+                spawn_local(async move { self.accept_tcp(listener, socket).await })
             }
             listen::Listener::Unix(socket) => {
                 let socket = UnixListener::from_std(socket)?;
-                tokio::task::spawn_local(async move { self.accept_unix(listener, socket).await })
+                spawn_local(async move { self.accept_unix(listener, socket).await })
             }
         };
         Ok(task.abort_handle())
@@ -109,28 +110,24 @@ impl Door {
             worker.shard.reason(Reason::Overloaded as usize);
             return;
         }
-        let guest = (self.team.enter(self.number), worker.shard.connection_opened(listener.counted));
+        let guard = (self.team.enter(self.number), worker.shard.connection_opened(listener.counted));
         let scheme = if listener.tls.is_some() { Scheme::Https } else { Scheme::Http };
         let trusted = listener.trusts(address.ip());
         let peer = Peer { address, local, scheme, tls: None, listener: listener.number, trusted };
-        // Two kinds of task, since each keeps room for all of its phases as long as it lives, and
-        // most connections have no handshake.
-        match (listener.tls.clone(), stream) {
-            (Some(acceptor), Stream::Tcp(stream)) => tokio::task::spawn_local(async move {
-                // Boxed: a short part of a connection's life and a large part of its state.
-                if let Some(stream) = Box::pin(handshake(&worker, &listener, &acceptor, stream)).await {
-                    let version = Handshake::of(stream.get_ref().1).version.as_str();
-                    let agreed = Agreed::by_alpn(stream.get_ref().1.alpn_protocol());
-                    let peer = Peer { tls: Some(version), ..peer };
-                    speak(&worker, listener, peer, Stream::Tls(stream), agreed).await;
-                }
-                drop(guest);
-            }),
-            (_, stream) => tokio::task::spawn_local(async move {
-                speak(&worker, listener, peer, stream, Agreed::Nothing).await;
-                drop(guest);
-            }),
-        };
+        let visit = Visit { worker, listener, peer, guard };
+        match (visit.listener.tls.clone(), stream) {
+            (Some(acceptor), Stream::Tcp(stream)) => drop(spawn_local(greet_tls(visit, acceptor, stream))),
+            (_, stream) => begin(visit, stream, Agreed::Nothing),
+        }
+    }
+}
+
+/// Makes the TLS handshake, then begins to speak HTTP.
+async fn greet_tls(mut visit: Visit, acceptor: Arc<Acceptor>, stream: TcpStream) {
+    if let Some(stream) = handshake(&visit.worker, &visit.listener, &acceptor, stream).await {
+        visit.peer.tls = Some(Handshake::of(stream.get_ref().1).version.as_str());
+        let agreed = Agreed::by_alpn(stream.get_ref().1.alpn_protocol());
+        begin(visit, Stream::Tls(stream), agreed);
     }
 }
 
@@ -165,37 +162,4 @@ fn counted(handshake: &Handshake) -> metrics::Handshake {
     };
     let resumed = if handshake.resumed { metrics::Resumption::Resumed } else { metrics::Resumption::Full };
     metrics::Handshake::Done(version, resumed)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::sync::Arc;
-
-    use tokio::net::UnixStream;
-
-    use super::*;
-    use crate::observe::access::Batch;
-    use crate::observe::metrics::Registry;
-    use crate::observe::writer::{Output, Target, Writer};
-    use crate::snapshot::{Live, Means, build};
-
-    /// What an open connection may cost beside its buffers, which it gives back when idle.
-    const CEILING: usize = 1296;
-
-    #[tokio::test]
-    async fn an_idle_connection_stays_small() {
-        let text = "[listener.web]\nbind = \"127.0.0.1:1\"\n[[route]]\nto = \"up\"\n[upstream.up]\nendpoints = [\"127.0.0.1:9\"]";
-        let config = crate::config::parse(text, Path::new("proxy.toml"), &|_| None).unwrap();
-        let registry = Registry::new(1, []);
-        let means = Means { registry: &registry, acceptor: &|_, _| Err("no TLS here".to_owned()) };
-        let live = Live::new(build(config, None, &means).unwrap());
-        let listener = live.load().listeners().next().cloned().unwrap();
-        let writer = Arc::new(Writer::start(Output::open(Target::Off).unwrap(), 1024).unwrap());
-        let worker = Rc::new(Worker::new(Arc::new(live), registry.shard(0), Batch::new(writer)));
-        let (stream, _client) = UnixStream::pair().unwrap();
-        let talk = speak(&worker, listener, Peer::default(), Stream::Unix(stream), Agreed::Nothing);
-        let size = size_of_val(&talk);
-        assert!(size <= CEILING, "{size} bytes");
-    }
 }

@@ -2,23 +2,25 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::clock::{Millis, Timer, Timers};
+use crate::config::listener::Limits;
 use crate::h1::scan::Scan;
 use crate::h1::write::{self, Persistence};
 use crate::h1::{request, request::HeadLimits};
 use crate::http::validate::{self, MAX_REQUEST_LINE, wants_close};
-use crate::http::{Client as Peer, Exchange, Fields, Framing, Name, Reason, Version};
+use crate::http::{Exchange, Fields, Framing, Name, Reason, Version};
 use crate::net::Wire;
 use crate::net::buffer::SMALL;
 use crate::proxy::body::{BodyReader, BodyWriter, ReadError};
 use crate::proxy::pump::{Sink, Source};
-use crate::proxy::{self, Client, Ended, Gone, Room, Worker};
+use crate::proxy::{self, Client, Ended, Gone, Room, View, Worker};
 use crate::snapshot::Listener;
+
+use super::opening::Visit;
 
 /// How much of an unread request body is read after an early answer, so that the answer is not
 /// lost to a reset (RFC 9112 §9.6).
@@ -30,32 +32,31 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 ///
 /// Not an `async fn`: that would keep the room of its arguments beside what is made of them, and
 /// an idle connection is to be small.
-pub fn serve(
-    worker: &Rc<Worker>,
-    mut listener: Arc<Listener>,
-    peer: Peer,
-    wire: Wire,
-) -> impl Future<Output = ()> {
-    let timer = worker.timers.slot();
-    let mut connection = Connection::new(wire, &timer);
+pub(super) fn serve(mut visit: Visit, wire: Wire) -> impl Future<Output = ()> {
+    let timer = visit.worker.timers.slot();
+    let mut connection = Connection::new(wire, visit.listener.clone(), &timer);
+    let mut generation = visit.worker.view().snapshot.generation;
     let mut first = true;
     async move {
-        loop {
-            listener = worker.view().snapshot.listener(listener.number).unwrap_or(listener);
-            connection.limits = Limits::of(&listener);
-            let Some(arrived) = connection.head(worker, &timer, first).await else { break };
+        while let Some(arrived) = connection.head(&visit.worker, &timer, first).await {
             first = false;
+            let Visit { worker, listener, peer, .. } = &mut visit;
+            let view = worker.view();
+            if view.snapshot.generation != generation {
+                generation = view.snapshot.generation;
+                follow(&view, listener, &mut connection);
+            }
+            drop(view);
             let mut room = worker.room();
-            room.exchange.client = peer;
-            room.exchange.client.trusted = listener.trusts(peer.address.ip());
+            room.exchange.client = *peer;
             let ended = match connection.read_head(arrived, &mut room) {
                 Ok(()) => {
                     connection.closes |= worker.is_draining();
-                    proxy::handle(worker, &listener, &mut connection, &mut room, &timer).await
+                    proxy::handle(worker, listener, &mut connection, &mut room, &timer).await
                 }
                 Err(reason) => {
                     connection.closes = true;
-                    proxy::refuse(worker, &listener, &mut connection, &mut room, &timer, reason).await
+                    proxy::refuse(worker, listener, &mut connection, &mut room, &timer, reason).await
                 }
             };
             worker.give_back(room);
@@ -66,47 +67,26 @@ pub fn serve(
     }
 }
 
+/// Goes on under the settings of a reload; a listener that is gone lends its last ones.
+fn follow(view: &View, listener: &mut Arc<Listener>, connection: &mut Connection) {
+    if let Some(current) = view.snapshot.listener(listener.number) {
+        connection.listener = current.clone();
+        *listener = current;
+    }
+}
+
 /// Answers a client that speaks HTTP/1.1 where it is not offered, and ends the connection.
-pub async fn turn_away(worker: &Rc<Worker>, listener: &Listener, peer: Peer, wire: Wire, reason: Reason) {
+pub(super) async fn turn_away(visit: Visit, wire: Wire, reason: Reason) {
+    let Visit { worker, listener, peer, .. } = &visit;
     let timer = worker.timers.slot();
-    let mut connection = Connection::new(wire, &timer);
+    let mut connection = Connection::new(wire, listener.clone(), &timer);
     connection.closes = true;
     let mut room = worker.room();
-    room.exchange.client = peer;
+    room.exchange.client = *peer;
     let ended = proxy::refuse(worker, listener, &mut connection, &mut room, &timer, reason).await;
     worker.give_back(room);
     if ended == Ended::Complete {
         connection.settle(&timer).await;
-    }
-}
-
-/// What the listener allows.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    head: HeadLimits,
-    body: u64,
-    requests: u64,
-    age: Option<Duration>,
-    header_timeout: Duration,
-    idle_timeout: Duration,
-    slashes: crate::http::path::EncodedSlashes,
-}
-
-impl Limits {
-    fn of(listener: &Listener) -> Limits {
-        let limits = &listener.settings.limits;
-        Limits {
-            head: HeadLimits {
-                bytes: limits.max_header_bytes.as_usize(),
-                fields: limits.max_headers.get() as usize,
-            },
-            body: limits.max_body_bytes.get().map_or(u64::MAX, |bytes| bytes.get()),
-            requests: limits.max_requests_per_connection.get().unwrap_or(u64::MAX),
-            age: limits.max_connection_age.get().map(|span| span.get()),
-            header_timeout: limits.header_timeout.get(),
-            idle_timeout: limits.idle_timeout.get(),
-            slashes: listener.settings.encoded_slashes,
-        }
     }
 }
 
@@ -118,7 +98,7 @@ struct Connection {
     reader: BodyReader,
     writer: BodyWriter,
     scan: Scan,
-    limits: Limits,
+    listener: Arc<Listener>,
     version: Version,
     opened: Millis,
     requests: u64,
@@ -131,21 +111,13 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(wire: Wire, timer: &Timer) -> Connection {
+    fn new(wire: Wire, listener: Arc<Listener>, timer: &Timer) -> Connection {
         Connection {
             wire,
             reader: BodyReader::default(),
             writer: BodyWriter::default(),
             scan: Scan::default(),
-            limits: Limits {
-                head: HeadLimits { bytes: 0, fields: 0 },
-                body: 0,
-                requests: 0,
-                age: None,
-                header_timeout: Duration::ZERO,
-                idle_timeout: Duration::ZERO,
-                slashes: crate::http::path::EncodedSlashes::Keep,
-            },
+            listener,
             version: Version::Http11,
             opened: timer.clock().now(),
             requests: 0,
@@ -155,13 +127,28 @@ impl Connection {
         }
     }
 
+    /// What the listener allows.
+    fn limits(&self) -> &Limits {
+        &self.listener.settings.limits
+    }
+
+    fn head_limits(&self) -> HeadLimits {
+        let limits = self.limits();
+        HeadLimits { bytes: limits.max_header_bytes.as_usize(), fields: limits.max_headers.get() as usize }
+    }
+
+    /// The longest body of a request.
+    fn body_limit(&self) -> u64 {
+        self.limits().max_body_bytes.get().map_or(u64::MAX, |bytes| bytes.get())
+    }
+
     /// Waits for the next head; `None` when the connection has ended or stayed idle too long.
     /// Cancel-safe: what was read stays in the wire.
     async fn head(&mut self, worker: &Worker, timer: &Timer, first: bool) -> Option<Arrived> {
         (self.scan, self.answering) = (Scan::default(), None);
         // A new client has no more time than one that has begun its head.
-        let patience = if first { self.limits.header_timeout } else { self.limits.idle_timeout };
-        let mut due = timer.clock().now().after(Some(patience));
+        let patience = if first { self.limits().header_timeout } else { self.limits().idle_timeout };
+        let mut due = timer.clock().now().after(Some(patience.get()));
         let (mut started, mut draining) = (first, false);
         poll_fn(|context| {
             loop {
@@ -178,7 +165,7 @@ impl Connection {
                 self.wire.rest();
             } else if !started {
                 started = true;
-                due = timer.clock().now().after(Some(self.limits.header_timeout));
+                due = timer.clock().now().after(Some(self.limits().header_timeout.get()));
             }
             if worker.is_draining() && !started && !draining {
                 // A request may be on its way already, so an idle connection is not cut at once.
@@ -196,9 +183,10 @@ impl Connection {
         if self.scan.is_fresh() && self.wire.input.filled().starts_with(b"\r\n") {
             self.wire.input.consume(2);
         }
+        let most = self.limits().max_header_bytes.as_usize();
         let bytes = self.wire.input.filled();
         match self.scan.end_of_head(bytes) {
-            Ok(Some(length)) if length > self.limits.head.bytes => Some(Err(Reason::HeaderTooLarge)),
+            Ok(Some(length)) if length > most => Some(Err(Reason::HeaderTooLarge)),
             Ok(Some(length)) => Some(Ok(length)),
             Err(_) if memchr::memchr(b'\n', bytes).is_some_and(|feed| !bytes[..feed].ends_with(b"\r")) => {
                 Some(Err(Reason::BadRequestLine))
@@ -207,7 +195,7 @@ impl Connection {
             Ok(None) if bytes.len() >= MAX_REQUEST_LINE && memchr::memchr(b'\n', bytes).is_none() => {
                 Some(Err(Reason::TargetTooLong))
             }
-            Ok(None) if bytes.len() >= self.limits.head.bytes => Some(Err(Reason::HeaderTooLarge)),
+            Ok(None) if bytes.len() >= most => Some(Err(Reason::HeaderTooLarge)),
             Ok(None) => None,
         }
     }
@@ -219,12 +207,12 @@ impl Connection {
         self.version = Version::Http11;
         let length = arrived?;
         let head = &mut room.exchange.request;
-        request::parse(&self.wire.input.filled()[..length], self.limits.head, head)?;
+        request::parse(&self.wire.input.filled()[..length], self.head_limits(), head)?;
         self.wire.input.consume(length);
         self.version = head.version;
-        validate::request(head, self.limits.slashes)?;
+        validate::request(head, self.listener.settings.encoded_slashes)?;
         self.closes = wants_close(head.version, head.fields.all(Name::Connection));
-        if head.framing.exceeds(self.limits.body) {
+        if head.framing.exceeds(self.body_limit()) {
             return Err(Reason::BodyTooLarge);
         }
         self.reader.start(head.framing);
@@ -295,8 +283,11 @@ impl Connection {
 
     /// How the connection goes on after the answer whose head is being written.
     fn persistence(&mut self, framing: Framing, clock: &Timers) -> Persistence {
-        let old = self.limits.age.is_some_and(|age| clock.now() >= self.opened.after(Some(age)));
-        self.closes |= framing == Framing::UntilClose || old || self.requests >= self.limits.requests;
+        let limits = self.limits();
+        let age = limits.max_connection_age.get();
+        let old = age.is_some_and(|age| clock.now() >= self.opened.after(Some(age.get())));
+        let spent = limits.max_requests_per_connection.get().is_some_and(|most| self.requests >= most);
+        self.closes |= framing == Framing::UntilClose || old || spent;
         match (self.closes, self.version) {
             (true, _) => Persistence::Close,
             (false, Version::Http10) => Persistence::KeepTold,
@@ -363,7 +354,7 @@ impl Client for Connection {
 impl Source for Connection {
     fn poll_payload(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Reason>> {
         let read = ready!(self.reader.poll(context, &mut self.wire));
-        if self.reader.size() > self.limits.body {
+        if self.reader.size() > self.body_limit() {
             self.closes = true;
             return Poll::Ready(Err(Reason::BodyTooLarge));
         }
@@ -407,4 +398,43 @@ impl Sink for Connection {
 fn gone(error: io::Error) -> Reason {
     tracing::debug!(%error, "writing to the client failed");
     Reason::ClientClosed
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::rc::Rc;
+
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::http::Client as Peer;
+    use crate::net::Stream;
+    use crate::observe::access::Batch;
+    use crate::observe::metrics::Registry;
+    use crate::observe::writer::{Output, Target, Writer};
+    use crate::server::Team;
+    use crate::snapshot::{Live, Means, build};
+
+    /// What an open connection may cost beside its buffers, which it gives back when idle.
+    const CEILING: usize = 1024;
+
+    #[tokio::test]
+    async fn an_idle_connection_stays_small() {
+        let text = "[listener.web]\nbind = \"127.0.0.1:1\"\n[[route]]\nto = \"up\"\n[upstream.up]\nendpoints = [\"127.0.0.1:9\"]";
+        let config = crate::config::parse(text, Path::new("proxy.toml"), &|_| None).unwrap();
+        let registry = Registry::new(1, []);
+        let means = Means { registry: &registry, acceptor: &|_, _| Err("no TLS here".to_owned()) };
+        let live = Live::new(build(config, None, &means).unwrap());
+        let listener = live.load().listeners().next().cloned().unwrap();
+        let writer = Arc::new(Writer::start(Output::open(Target::Off).unwrap(), 1024).unwrap());
+        let worker = Rc::new(Worker::new(Arc::new(live), registry.shard(0), Batch::new(writer)));
+        let (team, _mailboxes) = Team::new(1);
+        let (stream, _client) = UnixStream::pair().unwrap();
+        let guard = (team.enter(0), registry.shard(0).connection_opened(listener.counted));
+        let visit = Visit { worker, listener, peer: Peer::default(), guard };
+        let talk = super::serve(visit, Wire::new(Stream::Unix(stream)));
+        let size = size_of_val(&talk);
+        assert!(size <= CEILING, "{size} bytes");
+    }
 }

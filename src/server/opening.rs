@@ -5,10 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
+use tokio::task::spawn_local;
+
+use super::team::Presence;
 use super::{h1, h2};
 use crate::config::listener::Protocol;
 use crate::http::{Client as Peer, Reason};
 use crate::net::{Prefixed, Stream, Wire};
+use crate::observe::metrics::OpenConnection;
 use crate::proxy::Worker;
 use crate::snapshot::Listener;
 
@@ -32,36 +36,46 @@ impl Agreed {
     }
 }
 
-/// Speaks to a client until the connection ends.
-pub fn speak(
-    worker: &Rc<Worker>,
-    listener: Arc<Listener>,
-    peer: Peer,
-    stream: Stream,
-    agreed: Agreed,
-) -> impl Future<Output = ()> {
-    let mut wire = Wire::new(stream);
-    async move {
-        let offers = |protocol| listener.settings.protocols.contains(&protocol);
-        let spoken = match agreed {
-            Agreed::On(protocol) => Some(protocol),
-            Agreed::Nothing if !offers(Protocol::H2) => Some(Protocol::H1),
-            Agreed::Nothing => first_bytes(worker, &listener, &mut wire).await,
-        };
-        match spoken {
-            None => {}
-            Some(Protocol::H1) if offers(Protocol::H1) => h1::serve(worker, listener, peer, wire).await,
-            // Boxed, both: an idle HTTP/1.1 connection, the usual kind, is not to carry their state.
-            Some(Protocol::H1) => {
-                let reason = Reason::VersionNotSupported;
-                Box::pin(h1::turn_away(worker, &listener, peer, wire, reason)).await;
-            }
-            Some(Protocol::H2) => {
-                let (stream, read) = wire.into_parts();
-                Box::pin(h2::serve(worker, listener, peer, Prefixed::new(stream, read))).await;
-            }
-        }
+/// A connection that has come in: who it is, where, and what counts it while it lasts.
+pub(super) struct Visit {
+    pub worker: Rc<Worker>,
+    pub listener: Arc<Listener>,
+    pub peer: Peer,
+    pub guard: Guard,
+}
+
+/// Counts an open connection until it is dropped.
+pub(super) type Guard = (Presence, OpenConnection);
+
+/// Finds out what a connection speaks and goes on in a task for that: a task keeps room for all
+/// of its phases as long as it lives, and most connections are to be small.
+pub(super) fn begin(visit: Visit, stream: Stream, agreed: Agreed) {
+    let wire = Wire::new(stream);
+    let offers_h2 = visit.listener.settings.protocols.contains(&Protocol::H2);
+    match agreed {
+        Agreed::On(protocol) => speak(visit, wire, protocol),
+        Agreed::Nothing if !offers_h2 => speak(visit, wire, Protocol::H1),
+        Agreed::Nothing => drop(spawn_local(sniff(visit, wire))),
     }
+}
+
+async fn sniff(visit: Visit, mut wire: Wire) {
+    if let Some(protocol) = first_bytes(&visit.worker, &visit.listener, &mut wire).await {
+        speak(visit, wire, protocol);
+    }
+}
+
+fn speak(visit: Visit, wire: Wire, protocol: Protocol) {
+    let is_offered = visit.listener.settings.protocols.contains(&protocol);
+    match protocol {
+        Protocol::H1 if is_offered => spawn_local(h1::serve(visit, wire)),
+        Protocol::H1 => spawn_local(h1::turn_away(visit, wire, Reason::VersionNotSupported)),
+        Protocol::H2 => spawn_local(async move {
+            let (stream, read) = wire.into_parts();
+            h2::serve(&visit.worker, visit.listener, visit.peer, Prefixed::new(stream, read)).await;
+            drop(visit.guard);
+        }),
+    };
 }
 
 /// Reads until the connection shows what it speaks; what was read stays in the wire. `None` when
