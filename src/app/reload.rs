@@ -96,12 +96,15 @@ fn sources(tls: &config::listener::Tls) -> Sources {
     }
 }
 
-/// An error with all of its causes.
+/// An error with those of its causes that it does not tell itself.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}: {error}");
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text = format!("{text}: {reason}");
+        }
         cause = error.source();
     }
     text
@@ -171,6 +174,9 @@ impl Reloader {
         tracing::info!(generation = %snapshot.generation, changes, "configuration reloaded");
         if previous.config.server.workers != snapshot.config.server.workers {
             tracing::warn!("server.workers takes effect at the next start");
+        }
+        if previous.config.log.format != snapshot.config.log.format {
+            tracing::warn!("log.format takes effect at the next start");
         }
         self.state.accepted();
         Ok(snapshot.generation)

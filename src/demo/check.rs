@@ -75,8 +75,9 @@ pub(super) async fn steps(
     list.add("https", greeting(tour.https(Wire::H1Tls, "/"), "TLS").await);
     list.add("http/2", greeting(tour.https(Wire::H2Tls, "/"), "TLS").await);
     list.add("routes", routes(tour).await);
-    list.add("events", events(tour).await);
+    // Before the events: a stream that was left counts at its endpoint for another second.
     list.add("balance", balance(tour, services).await);
+    list.add("events", events(tour).await);
     list.add("live edit", live_edit(tour, config).await);
     list.add("broken edit", broken_edit(tour, config).await);
     if let Some(users) = services.find("users") {

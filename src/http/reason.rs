@@ -112,7 +112,7 @@ reasons! {
     RefusedStream "upstream_refused_stream" 503 Upstream
         "The endpoint refused the HTTP/2 stream before it did anything with it." "It is overloaded, or allows fewer streams than it says."
     UpstreamTruncated "upstream_truncated" 502 Upstream
-        "The endpoint closed the connection inside the body." "It crashed or its Content-Length is wrong; the client saw a broken answer."
+        "The endpoint closed the connection inside the body." "It crashed or its Content-Length is wrong; if the answer had begun, the client saw it broken off."
     ResponseTimeout "response_timeout" 504 Upstream
         "The endpoint sent no complete response head within timeouts.response." "Raise the route's timeouts.response or find out what the endpoint waits for."
     IdleTimeout "idle_timeout" 504 Upstream

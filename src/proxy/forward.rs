@@ -208,22 +208,25 @@ fn has_attempts_left(failed: usize, retry: &Retry) -> bool {
 
 /// Whether another attempt may be made; if so, it is prepared and paid for.
 fn may_retry<C: Client>(call: &mut Call<'_, C>, failure: &Failure) -> bool {
-    let Some(retry) = call.route.retry.0.on() else { return false };
     let is_ours = failure.reason.side() != Side::Upstream;
-    if is_ours || !has_attempts_left(call.room.tried.len(), retry) || call.worker.timers.now() >= call.until {
+    if is_ours || call.worker.timers.now() >= call.until {
         return false;
     }
+    // A stale connection is the pool's fault, not the endpoint's: its repeat is no retry, costs no
+    // budget and can not be switched off. The next connection is a fresh one, so it happens once.
+    if failure.repeats == Repeats::StaleConnection {
+        return call.room.replay.rewind();
+    }
+    let Some(retry) = call.route.retry.0.on() else { return false };
     let allowed = match failure.repeats {
         Repeats::Nothing | Repeats::StaleConnection => true,
         Repeats::Work => is_listed(retry, failure.reason) && is_repeatable(call),
     };
-    if !allowed || !call.room.replay.rewind() {
+    if !allowed || !has_attempts_left(call.room.tried.len(), retry) || !call.room.replay.rewind() {
         return false;
     }
-    // A stale connection is the pool's fault, not the endpoint's: it costs no budget. An unwanted
-    // answer has been paid for when it was given up.
-    let is_paid = failure.repeats == Repeats::StaleConnection || failure.reason == Reason::UnwantedStatus;
-    is_paid || call.fleet.upstream.try_retry()
+    // An unwanted answer has been paid for when it was given up.
+    failure.reason == Reason::UnwantedStatus || call.fleet.upstream.try_retry()
 }
 
 fn is_listed(retry: &Retry, reason: Reason) -> bool {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::config::{self, Config, listener::UnknownHost};
-use crate::http::{Exchange, Reason};
+use crate::http::{Exchange, Name, Reason};
 use crate::middleware::Middleware;
 use crate::net::tls::Acceptor;
 use crate::observe::metrics::{ListenerId, RouteId};
@@ -97,6 +97,9 @@ impl Fixed {
         exchange.response.status = self.0.status.get();
         for (name, value) in &self.0.headers {
             exchange.response.fields.push(name.as_str().as_bytes(), value.as_str().as_bytes());
+        }
+        if !self.0.body.is_empty() && exchange.response.fields.get(Name::ContentType).is_none() {
+            exchange.response.fields.push(b"content-type", b"text/plain; charset=utf-8");
         }
         exchange.reply.clear();
         exchange.reply.extend_from_slice(self.0.body.as_bytes());
