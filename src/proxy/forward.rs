@@ -20,6 +20,10 @@ use crate::net::wire::GATHER;
 use crate::proxy::link::h1::announced_idle_timeout;
 use crate::route::settings::{HostHeader, Retry, RetryMethods, RetryOn};
 
+/// How often a request is repeated because its connection turned out to be stale: the next one is
+/// fresh, so once would do, but an endpoint may close that before it answers as well.
+const MAX_STALE: usize = 3;
+
 /// What became of an attempt that did not answer the client.
 struct Failure {
     reason: Reason,
@@ -213,9 +217,9 @@ fn may_retry<C: Client>(call: &mut Call<'_, C>, failure: &Failure) -> bool {
         return false;
     }
     // A stale connection is the pool's fault, not the endpoint's: its repeat is no retry, costs no
-    // budget and can not be switched off. The next connection is a fresh one, so it happens once.
+    // budget and can not be switched off.
     if failure.repeats == Repeats::StaleConnection {
-        return call.room.replay.rewind();
+        return call.room.failed.len() <= MAX_STALE && call.room.replay.rewind();
     }
     let Some(retry) = call.route.retry.0.on() else { return false };
     let allowed = match failure.repeats {
