@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-// Without huge pages: they double the memory of a process with thousands of idle connections
-// (2.05 KiB a connection became 1.55) and were not measurably faster.
+// Built without huge pages, which round a small heap up: an idle connection took 2.05 KiB with them
+// and takes 1.55 without, a process at rest 20 MiB and 10.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
