@@ -15,6 +15,7 @@ pub mod link;
 mod plan;
 pub mod pool;
 pub mod pump;
+mod record;
 mod replay;
 pub mod reply;
 pub mod worker;
@@ -67,7 +68,7 @@ pub async fn handle<C: Client>(
             reply::send(worker, client, room, timer, patience).await
         }
     };
-    journal::close(worker, &view, listener, room);
+    record::record(worker, &view, listener, room);
     ended
 }
 
@@ -86,6 +87,6 @@ pub async fn refuse<C: Client>(
     room.exchange.identify(worker.identity());
     reply::fill(&mut room.exchange, reason);
     let ended = reply::send(worker, client, room, timer, Patience::of(listener)).await;
-    journal::close(worker, &view, listener, room);
+    record::record(worker, &view, listener, room);
     ended
 }

@@ -10,8 +10,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio_rustls::server::TlsStream;
 
-use super::opening::{Agreed, Visit, begin};
-use super::team::{Command, Team};
+use super::opening::{Agreed, begin};
+use super::team::{Command, Presence, Team};
+use super::visit::Visit;
 use crate::http::{Client as Peer, Reason, Scheme};
 use crate::net::tls::{Acceptor, Handshake, HandshakeError, Version};
 use crate::net::{Stream, listen};
@@ -59,7 +60,7 @@ impl Door {
             match socket.accept().await {
                 Ok((stream, _)) => {
                     let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-                    self.serve(listener, Stream::Unix(stream), nobody, nobody);
+                    self.serve(listener, Stream::Unix(stream), nobody, nobody, self.team.enter(self.number));
                 }
                 Err(error) => self.rest(&error).await,
             }
@@ -79,38 +80,51 @@ impl Door {
     /// Serves a connection here, or hands it to a worker that has clearly fewer.
     fn place(&self, listener: u32, stream: TcpStream, peer: SocketAddr) {
         let Some(other) = self.team.less_loaded(self.number).filter(|other| *other != self.number) else {
-            return self.greet(listener, stream, peer);
+            return self.greet(listener, stream, peer, self.team.enter(self.number));
         };
         let Ok(stream) = stream.into_std() else { return };
-        if let Err(Command::Adopt(listener, stream, peer)) =
-            self.team.hand_over(other, Command::Adopt(listener, stream, peer))
-        {
-            self.adopt(listener, stream, peer);
+        // Counted before it is handed over, so that a drain waits for it.
+        let handed = Command::Adopt(listener, stream, peer, self.team.enter(other));
+        if let Err(Command::Adopt(listener, stream, peer, _)) = self.team.hand_over(other, handed) {
+            self.adopt(listener, stream, peer, self.team.enter(self.number));
         }
     }
 
     /// Takes a connection over from another worker.
-    pub(super) fn adopt(&self, listener: u32, stream: std::net::TcpStream, peer: SocketAddr) {
+    pub(super) fn adopt(
+        &self,
+        listener: u32,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        presence: Presence,
+    ) {
         match TcpStream::from_std(stream) {
-            Ok(stream) => self.greet(listener, stream, peer),
+            Ok(stream) => self.greet(listener, stream, peer, presence),
             Err(error) => tracing::debug!(%error, "a handed-over connection was lost"),
         }
     }
 
-    fn greet(&self, listener: u32, stream: TcpStream, peer: SocketAddr) {
+    fn greet(&self, listener: u32, stream: TcpStream, peer: SocketAddr, presence: Presence) {
         // Fails only when the connection has gone already. TCP_NODELAY comes from the listener.
         let Ok(local) = stream.local_addr() else { return };
-        self.serve(listener, Stream::Tcp(stream), peer, local);
+        self.serve(listener, Stream::Tcp(stream), peer, local, presence);
     }
 
-    fn serve(&self, listener: u32, stream: Stream, address: SocketAddr, local: SocketAddr) {
+    fn serve(
+        &self,
+        listener: u32,
+        stream: Stream,
+        address: SocketAddr,
+        local: SocketAddr,
+        presence: Presence,
+    ) {
         let worker = self.worker.clone();
         let Some(listener) = worker.view().snapshot.listener(listener) else { return };
-        if self.team.is_full() {
+        if self.team.is_over() {
             worker.shard.reason(Reason::Overloaded as usize);
             return;
         }
-        let guard = (self.team.enter(self.number), worker.shard.connection_opened(listener.counted));
+        let guard = (presence, worker.shard.connection_opened(listener.counted));
         let scheme = if listener.tls.is_some() { Scheme::Https } else { Scheme::Http };
         let trusted = listener.trusts(address.ip());
         let peer = Peer { address, local, scheme, tls: None, listener: listener.number, trusted };

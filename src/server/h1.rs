@@ -20,13 +20,13 @@ use crate::proxy::pump::{Sink, Source};
 use crate::proxy::{self, Client, Ended, Gone, Room, View, Worker};
 use crate::snapshot::Listener;
 
-use super::opening::Visit;
+use super::visit::Visit;
 
 /// How much of an unread request body is read after an early answer, so that the answer is not
 /// lost to a reset (RFC 9112 §9.6).
 const DRAIN_BYTES: u64 = 64 * 1024;
 /// How long that may take.
-const DRAIN_TIME: Duration = Duration::from_secs(1);
+pub(super) const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends. `wire` may hold bytes already.
 ///

@@ -6,5 +6,6 @@ pub mod h2;
 pub mod opening;
 pub mod team;
 pub mod thread;
+mod visit;
 
 pub use team::{Command, Gate, Team};

@@ -1,18 +1,15 @@
 //! Which version of HTTP a connection speaks: by ALPN with TLS, by its first bytes without.
 
 use std::future::poll_fn;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::task::spawn_local;
 
-use super::team::Presence;
+use super::visit::Visit;
 use super::{h1, h2};
 use crate::config::listener::Protocol;
-use crate::http::{Client as Peer, Reason};
+use crate::http::Reason;
 use crate::net::{Prefixed, Stream, Wire};
-use crate::observe::metrics::OpenConnection;
 use crate::proxy::Worker;
 use crate::snapshot::Listener;
 
@@ -35,17 +32,6 @@ impl Agreed {
         Agreed::On(if protocol == Some(b"h2") { Protocol::H2 } else { Protocol::H1 })
     }
 }
-
-/// A connection that has come in: who it is, where, and what counts it while it lasts.
-pub(super) struct Visit {
-    pub worker: Rc<Worker>,
-    pub listener: Arc<Listener>,
-    pub peer: Peer,
-    pub guard: Guard,
-}
-
-/// Counts an open connection until it is dropped.
-pub(super) type Guard = (Presence, OpenConnection);
 
 /// Finds out what a connection speaks and goes on in a task for that: a task keeps room for all
 /// of its phases as long as it lives, and most connections are to be small.
@@ -82,7 +68,8 @@ fn speak(visit: Visit, wire: Wire, protocol: Protocol) {
 /// the client ends or stays silent.
 async fn first_bytes(worker: &Worker, listener: &Listener, wire: &mut Wire) -> Option<Protocol> {
     let timer = worker.timers.slot();
-    let due = timer.clock().now().after(Some(listener.settings.limits.header_timeout.get()));
+    let mut due = timer.clock().now().after(Some(listener.settings.limits.header_timeout.get()));
+    let mut draining = false;
     poll_fn(|context| {
         loop {
             if let Some(protocol) = recognise(wire.input.filled()) {
@@ -95,8 +82,10 @@ async fn first_bytes(worker: &Worker, listener: &Listener, wire: &mut Wire) -> O
             }
         }
         wire.input.release();
-        if worker.is_draining() && wire.input.is_empty() {
-            return Poll::Ready(None);
+        if worker.is_draining() && !draining {
+            // A request may be on its way already.
+            draining = true;
+            due = due.min(timer.clock().now().after(Some(h1::DRAIN_TIME)));
         }
         timer.poll(context, due).map(|()| None)
     })

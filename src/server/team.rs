@@ -21,8 +21,8 @@ pub enum Command {
     Listen(Gate, listen::Listener),
     /// Accept no more at that gate.
     Unlisten(Gate),
-    /// Serve this connection, which another worker accepted.
-    Adopt(u32, TcpStream, SocketAddr),
+    /// Serve this connection, which another worker accepted and has counted here already.
+    Adopt(u32, TcpStream, SocketAddr, Presence),
     /// Finish what runs and begin nothing new.
     Drain,
     /// End now.
@@ -83,9 +83,9 @@ impl Team {
         self.0.all.iter().map(|member| member.load.0.load(Relaxed)).sum()
     }
 
-    /// Whether another connection would be one too many.
-    pub fn is_full(&self) -> bool {
-        self.connections() >= self.0.limit.load(Relaxed)
+    /// Whether there are more connections than there may be.
+    pub fn is_over(&self) -> bool {
+        self.connections() > self.0.limit.load(Relaxed)
     }
 
     /// Sets how many connections there may be.
