@@ -49,7 +49,10 @@ fn a_keep_alive_request_allocates_nothing_with_and_without_an_access_log() {
         }
         let stats = dhat::HeapStats::get();
         drop(profiler);
-        assert_eq!((stats.total_blocks, stats.total_bytes), (0, 0), "blocks and bytes, {log:?}");
+        // The whole process is counted. What a request allocates would be counted a thousand times;
+        // the log's own thread allocates a handful of blocks now and then, about one run in four.
+        let spared = if log == Target::Off { 0 } else { COUNTED as u64 / 100 };
+        assert!(stats.total_blocks <= spared, "{} blocks, {log:?}", stats.total_blocks);
         writer.flush(PATIENCE);
     }
     let log = std::fs::read_to_string(path).expect("the access log");
