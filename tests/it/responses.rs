@@ -70,25 +70,30 @@ fn endless_interim_answers_are_502() {
 }
 
 /// A client of an answer that comes up to `half`, and a moment later ends with `end`.
-fn broken_off(half: &'static str, end: &'static str) -> (Origin, Proxy, Client) {
+fn broken_off(half: &'static str, end: &'static str) -> (Origin, Proxy, Client, String) {
+    let (seen, was_seen) = std::sync::mpsc::sync_channel(1);
+    let was_seen = std::sync::Mutex::new(was_seen);
     let origin = Origin::scripted(move |conversation| {
         conversation.request()?;
         conversation.send("HTTP/1.1 200 OK\r\n")?;
         conversation.send(half)?;
-        // The client shall have seen the beginning; what if it has not is another test.
-        pass(Duration::from_millis(100));
+        // The client has seen the beginning; what if it has not is another test.
+        let seen = was_seen.lock().expect("one conversation").recv_timeout(Duration::from_secs(10));
+        seen.expect("the client sees the head");
         conversation.send(end)
     });
     let proxy = through(&origin);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    (origin, proxy, client)
+    let head = client.head();
+    seen.send(()).expect("the origin waits");
+    (origin, proxy, client, head)
 }
 
 #[test]
 fn half_a_body_by_length_never_becomes_a_complete_answer() {
-    let (_origin, _proxy, mut client) = broken_off("Content-Length: 10\r\n\r\nhalf", "");
-    assert!(client.head().to_lowercase().contains("content-length: 10"));
+    let (_origin, _proxy, mut client, head) = broken_off("Content-Length: 10\r\n\r\nhalf", "");
+    assert!(head.to_lowercase().contains("content-length: 10"));
     assert_eq!(client.rest(), b"half", "the length told more than came");
 }
 
@@ -109,18 +114,16 @@ fn an_answer_whose_first_bytes_are_broken_is_502() {
 
 #[test]
 fn half_a_body_by_chunks_never_becomes_a_complete_answer() {
-    let (_origin, _proxy, mut client) =
+    let (_origin, _proxy, mut client, _head) =
         broken_off("Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "5\r\nan");
-    client.head();
     let rest = String::from_utf8_lossy(&client.rest()).into_owned();
     assert!(!rest.contains("0\r\n\r\n"), "the last chunk was invented: {rest}");
 }
 
 #[test]
 fn a_bad_chunk_of_an_answer_never_becomes_a_complete_answer() {
-    let (_origin, _proxy, mut client) =
+    let (_origin, _proxy, mut client, _head) =
         broken_off("Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "zz\r\n0\r\n\r\n");
-    client.head();
     let rest = String::from_utf8_lossy(&client.rest()).into_owned();
     assert!(!rest.contains("0\r\n\r\n"), "the last chunk was invented: {rest}");
 }
