@@ -2,8 +2,11 @@
 
 pub mod buffer;
 pub mod certs;
+pub mod flood;
+pub mod frames;
 pub mod inherit;
 pub mod listen;
+pub mod metered;
 pub mod prefixed;
 pub mod stream;
 pub mod tls;
@@ -11,6 +14,7 @@ pub mod vault;
 pub mod wire;
 
 pub use buffer::Buffer;
+pub use metered::{Gauge, Metered};
 pub use prefixed::Prefixed;
 pub use stream::Stream;
 pub use wire::Wire;
