@@ -4,7 +4,9 @@
 
 mod floods;
 mod harness;
+mod hostile;
 mod raw;
+mod strict;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
