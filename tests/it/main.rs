@@ -24,3 +24,4 @@ mod sockets;
 mod streaming;
 mod timeouts;
 mod tls;
+mod upstream_tls;
