@@ -25,3 +25,4 @@ mod streaming;
 mod timeouts;
 mod tls;
 mod tunnels;
+mod upstream_tls;
