@@ -16,6 +16,7 @@ mod limits;
 mod logs;
 mod messages;
 mod metrics;
+mod net_rpc;
 mod refusals;
 mod reload;
 mod responses;

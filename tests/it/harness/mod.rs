@@ -6,6 +6,7 @@ mod http;
 mod origin;
 mod ports;
 mod proxy;
+pub mod services;
 
 use std::time::{Duration, Instant};
 
