@@ -47,7 +47,6 @@ const PLANNED: &[Planned] = &[
     planned("listener.*.tls.client_crl", KeyUnless(&[""])),
     planned("route.mirror", KeyUnless(&["off"])),
     planned("route.sni", KeyUnless(&[""])),
-    planned("route.upgrade", KeyUnless(&["false"])),
     planned("route.retry.hedge", KeyUnless(&["off"])),
     planned(
         "middleware.*",

@@ -9,6 +9,7 @@ pub mod head;
 pub mod name;
 pub mod path;
 pub mod reason;
+pub mod upgrade;
 pub mod validate;
 
 pub use exchange::{Client, Exchange, Scheme};

@@ -84,7 +84,7 @@ reasons! {
     HeaderTooLarge "header_too_large" 431 Client
         "The header block is over max_header_bytes or max_headers." "Cookies are the usual cause; raise the limits of the listener if not."
     ConnectNotAllowed "connect_not_allowed" 405 Client
-        "CONNECT is refused: this is not a forward proxy." "Tunnels for Go net/rpc are planned."
+        "CONNECT is refused: this is not a forward proxy, and no route lists CONNECT for the path." "For Go net/rpc, write methods = [\"CONNECT\"] in a route."
     NotImplemented "not_implemented" 501 Client
         "The transfer coding is not implemented." "Send the body with Content-Length or chunked."
     VersionNotSupported "version_not_supported" 505 Client
@@ -128,7 +128,9 @@ reasons! {
     ResponseHeaderTooLarge "bad_response.header_too_large" 502 Upstream
         "The response head is over 64 KiB." "Cookies or debugging fields of the endpoint are the usual cause."
     UnexpectedUpgrade "bad_response.unexpected_upgrade" 502 Upstream
-        "The endpoint switched protocols though nobody asked for it." "The endpoint is broken or hostile."
+        "The endpoint switched to a protocol that nobody asked for, or did not prove itself." "The endpoint is broken or hostile."
+    TunnelImpossible "tunnel_impossible" 502 Upstream
+        "The request asks for a tunnel, and the upstream speaks HTTP/2 only." "Tunnels (WebSocket, CONNECT) go to endpoints with protocol = \"h1\"."
     UnwantedStatus "unwanted_status" 502 Upstream
         "The endpoint answered with a status that the route retries." "See retry.on of the route."
     TooManyInterim "bad_response.too_many_interim" 502 Upstream

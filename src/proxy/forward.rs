@@ -15,7 +15,7 @@ use super::worker::Failed;
 use crate::endpoint::{Endpoint, InFlight};
 use crate::health::Outcome;
 use crate::http::reason::Side;
-use crate::http::{Framing, Reason};
+use crate::http::{Exchange, Framing, Reason, upgrade};
 use crate::net::wire::GATHER;
 use crate::proxy::link::h1::announced_idle_timeout;
 use crate::route::settings::{HostHeader, Retry, RetryMethods, RetryOn};
@@ -86,11 +86,20 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     if let Some(failure) = unwanted(call, status) {
         return Err(failure);
     }
+    let opens = call.room.exchange.response.framing == Framing::Tunnel;
+    if opens && !agrees(call, &attempt) {
+        return Err(Failure { reason: Reason::UnexpectedUpgrade, repeats: Repeats::Work });
+    }
     learn(call, pool.endpoint());
     call.room.journal.answered(pool.endpoint(), status);
     reply::outbound(call.route, call.room);
     call.client.respond(&call.room.exchange, &call.worker.timers);
-    let streamed = poll_fn(|context| attempt.poll_stream(context, call, &mut link)).await;
+    let streamed = if opens {
+        attempt.begin_tunnel(call);
+        poll_fn(|context| attempt.poll_tunnel(context, call, &mut link)).await
+    } else {
+        poll_fn(|context| attempt.poll_stream(context, call, &mut link)).await
+    };
     (call.room.journal.received, call.room.journal.sent) = attempt.moved();
     if let Err(reason) = streamed
         && reason.side() == Side::Upstream
@@ -103,6 +112,10 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
 
 /// An idle connection, or a new one.
 async fn connection<C: Client>(call: &Call<'_, C>, pool: &Rc<Pool>, fresh: bool) -> Result<Link, Failure> {
+    if call.room.exchange.request.asks_for_tunnel() {
+        let connected = Box::pin(pool.connect_for_tunnel()).await;
+        return connected.map_err(|reason| Failure { reason, repeats: Repeats::Nothing });
+    }
     let certainty = if is_repeatable(call) { Certainty::Usual } else { Certainty::Sure };
     let idle = if fresh { None } else { pool.take(call.worker.timers.now(), certainty) };
     if let Some(link) = idle {
@@ -111,6 +124,12 @@ async fn connection<C: Client>(call: &Call<'_, C>, pool: &Rc<Pool>, fresh: bool)
     // Boxed: connecting is rare, and its future would make every idle connection larger.
     let connected = Box::pin(pool.connect()).await;
     connected.map_err(|reason| Failure { reason, repeats: Repeats::Nothing })
+}
+
+/// Whether the endpoint may open a tunnel now: it was asked for this one, and has the whole request.
+fn agrees<C>(call: &mut Call<'_, C>, attempt: &Attempt) -> bool {
+    let Exchange { request, response, .. } = &mut call.room.exchange;
+    attempt.is_sent() && upgrade::is_agreed(request, response)
 }
 
 /// Tells the upstream how it went and settles what becomes of both connections.
@@ -172,7 +191,9 @@ fn what_repeats<C>(call: &Call<'_, C>, link: &Link, reason: Reason) -> Repeats {
 fn is_repeatable<C>(call: &Call<'_, C>) -> bool {
     let retries = call.route.retry.0.on();
     let all = retries.is_some_and(|retry| retry.methods == RetryMethods::All);
-    all || call.room.exchange.request.method.is_idempotent()
+    let request = &call.room.exchange.request;
+    // Before its tunnel stands, an endpoint has nothing to work with.
+    all || request.method.is_idempotent() || (request.asks_for_tunnel() && request.framing.is_empty())
 }
 
 /// How much of the body is kept. What can be sent only once is kept only until a byte has left,

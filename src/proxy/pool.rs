@@ -117,6 +117,19 @@ impl Pool {
         tokio::time::timeout(limit, connecting).await.unwrap_or(Err(Reason::ConnectTimeout))
     }
 
+    /// Opens a connection that will become a tunnel, so it is never one of others.
+    ///
+    /// # Errors
+    /// As [`Pool::connect`], or `TunnelImpossible`.
+    pub async fn connect_for_tunnel(&self) -> Result<Link, Reason> {
+        if self.protocol.get() == Protocol::H2 {
+            return Err(Reason::TunnelImpossible);
+        }
+        let limit = self.settings.get().connect_timeout.get();
+        let stream = tokio::time::timeout(limit, self.dial()).await.unwrap_or(Err(Reason::ConnectTimeout))?;
+        Ok(Link::H1(Box::new(H1Link::new(stream))))
+    }
+
     async fn connect_trunk(&self) -> Result<Rc<Trunk>, Reason> {
         let settings = self.settings.get();
         let _turn = self.trunks.turn().await;

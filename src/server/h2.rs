@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::{Millis, Timer};
 use crate::h1::request::HeadLimits;
-use crate::http::{Client as Peer, Reason};
+use crate::http::{Client as Peer, Reason, upgrade};
 use crate::net::Prefixed;
 use crate::proxy::h2::{SEND_BUFFER, window};
 use crate::proxy::{self, Worker};
@@ -71,7 +71,9 @@ fn builder(listener: &Listener) -> Builder {
         .initial_window_size(window(limits.h2_stream_window.as_usize()))
         .initial_connection_window_size(window(limits.h2_connection_window.as_usize()))
         .max_header_list_size(window(limits.max_header_bytes.as_usize()))
-        .max_send_buffer_size(SEND_BUFFER);
+        .max_send_buffer_size(SEND_BUFFER)
+        // RFC 8441: WebSocket over a stream.
+        .enable_connect_protocol();
     builder
 }
 
@@ -208,6 +210,7 @@ async fn answer(
     let judged = head::read(&parts, has_body, head_limits, slashes, request)
         .and_then(|()| if request.framing.exceeds(most) { Err(Reason::BodyTooLarge) } else { Ok(()) });
     drop(parts);
+    upgrade::translate(request, || worker.identity());
     match judged {
         Ok(()) => proxy::handle(&worker, &listener, &mut stream, &mut room, &timer).await,
         Err(reason) => proxy::refuse(&worker, &listener, &mut stream, &mut room, &timer, reason).await,

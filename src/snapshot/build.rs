@@ -53,7 +53,7 @@ pub fn build(config: Config, previous: Option<&Snapshot>, means: &Means<'_>) -> 
             let number = means.registry.route(&name);
             let compiled = route(settings.get_ref(), &numbers, &middlewares);
             let (action, middlewares, rewrite) = errors.check(settings.span(), compiled)?;
-            let Settings { host_header, timeouts, retry, .. } = settings.get_ref().clone();
+            let Settings { host_header, upgrade, timeouts, retry, .. } = settings.get_ref().clone();
             Some(Route {
                 name: name.into(),
                 number,
@@ -61,6 +61,7 @@ pub fn build(config: Config, previous: Option<&Snapshot>, means: &Means<'_>) -> 
                 middlewares,
                 rewrite,
                 host_header,
+                upgrade,
                 timeouts,
                 retry,
             })

@@ -81,7 +81,12 @@ impl H1Link {
     ) -> Poll<Result<Head, Reason>> {
         loop {
             let bytes = self.wire.input.filled();
-            if let Some(length) = self.scan.end_of_head(bytes).map_err(|_| Reason::BadResponseHead)? {
+            let end = match method {
+                // Go's net/rpc ends the lines of its answer with a bare line feed.
+                Method::Connect => self.scan.end_of_bare_head(bytes),
+                _ => self.scan.end_of_head(bytes).map_err(|_| Reason::BadResponseHead)?,
+            };
+            if let Some(length) = end {
                 response::parse(&bytes[..length], method, head)?;
                 self.wire.input.consume(length);
                 self.scan = Scan::default();
@@ -100,13 +105,17 @@ impl H1Link {
 
     fn accept_head(&mut self, head: &ResponseHead) -> Result<Head, Reason> {
         match head.status {
-            101 => return Err(Reason::UnexpectedUpgrade),
+            // Whether it was asked for is judged with the request.
+            101 => {}
             100..=199 => return Ok(Head::Interim),
             _ => {}
         }
         self.reader.start(head.framing);
         let closes = wants_close(head.version, head.fields.all(Name::Connection));
-        self.keeps = !closes && head.framing != Framing::UntilClose;
+        self.keeps = !closes && !matches!(head.framing, Framing::UntilClose | Framing::Tunnel);
+        if head.framing == Framing::Tunnel {
+            self.writer.start(Framing::Tunnel);
+        }
         Ok(Head::Final)
     }
 

@@ -1,11 +1,12 @@
 //! The head of an HTTP/2 request, as the exchange sees it.
 
 use ::http::request::Parts;
+use h2::ext::Protocol;
 
 use crate::h1::request::HeadLimits;
 use crate::http::path::EncodedSlashes;
 use crate::http::validate::{self, MAX_REQUEST_LINE};
-use crate::http::{Framing, Method, Name, Reason, RequestHead, Version};
+use crate::http::{Framing, Method, Name, Reason, RequestHead, Version, upgrade};
 
 /// Whether the head was the end of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +28,9 @@ pub(super) fn read(
 ) -> Result<(), Reason> {
     head.clear();
     head.version = Version::Http2;
-    head.method = Method::of(parts.method.as_str().as_bytes());
-    head.method_text = head.fields.append(parts.method.as_str().as_bytes());
+    let method = method(parts, head)?;
+    head.method = Method::of(method);
+    head.method_text = head.fields.append(method);
     read_target(parts, head)?;
     read_authority(parts, head)?;
     read_fields(parts, head)?;
@@ -36,10 +38,22 @@ pub(super) fn read(
         return Err(Reason::HeaderTooLarge);
     }
     validate::request(head, slashes)?;
-    if head.framing == Framing::None && body == Body::Follows {
+    if head.framing == Framing::None && body == Body::Follows && head.upgrade.is_none() {
         head.framing = Framing::Chunked;
     }
     Ok(())
+}
+
+/// The method, which for an extended CONNECT is what asks for the same over HTTP/1.1 (RFC 8441 §4).
+fn method<'p>(parts: &'p Parts, head: &mut RequestHead) -> Result<&'p [u8], Reason> {
+    let Some(protocol) = parts.extensions.get::<Protocol>().map(Protocol::as_str) else {
+        return Ok(parts.method.as_str().as_bytes());
+    };
+    if parts.headers.contains_key(::http::header::CONTENT_LENGTH) {
+        return Err(Reason::BadRequestFraming);
+    }
+    head.upgrade = Some(upgrade::adopt(head, protocol.as_bytes()).ok_or(Reason::BadRequestPseudo)?);
+    Ok(b"GET")
 }
 
 /// `:path`, which has no other form than `/…` and `*` here, and `:scheme` (RFC 9113 §8.3.1).
