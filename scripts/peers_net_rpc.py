@@ -197,14 +197,16 @@ PEERS = {
                   modes={"plain": {".conf": NGINX_PLAIN}, "tcp": {".conf": NGINX_TCP}}),
     "haproxy": dict(version=["-v"], run=["-f", "{{file}}", "-db"], modes={
         "plain": {".cfg": HAPROXY.replace("MODE", "mode http").replace("ROUTE\n", HAPROXY_ROUTE)},
-        "connect": {".cfg": HAPROXY.replace("MODE", "mode http").replace("bind", "option accept-invalid-http-request\n  bind")
+        "connect": {".cfg": HAPROXY.replace("MODE", "mode http")
+                    .replace("bind", "option accept-invalid-http-request\n  bind").replace("retries 2", "retries 2\n  retry-on all-retryable-errors")
+                    
                     .replace("ROUTE\n", HAPROXY_ROUTE)},
         "tcp": {".cfg": HAPROXY.replace("MODE", "mode tcp").replace("ROUTE\n", "")}}),
     "envoy": dict(version=["--version"], run=["-c", "{{file}}", "--concurrency", "2", "-l", "error", "--use-dynamic-base-id"], modes={
         "plain": {".yaml": ENVOY.replace("FILTER", ENVOY_HTTP.replace("CONNECT\n", "").replace("ROUTES\n", ""))},
         "connect": {".yaml": ENVOY.replace("FILTER", ENVOY_HTTP.replace("CONNECT\n", ENVOY_CONNECT).replace("ROUTES\n", ENVOY_CONNECT_ROUTE))},
         "tcp": {".yaml": ENVOY.replace("FILTER", ENVOY_TCP)}}),
-    "traefik": dict(version=["version"], run=["--configFile={{file}}"], modes={
+    "traefik": dict(settle=2, version=["version"], run=["--configFile={{file}}"], modes={
         "plain": {".yml": TRAEFIK, "-dynamic.yml": TRAEFIK_HTTP},
         "tcp": {".yml": TRAEFIK, "-dynamic.yml": TRAEFIK_TCP}}),
     "caddy": dict(version=["version"], run=["run", "--adapter", "caddyfile", "--config", "{{file}}"],

@@ -20,7 +20,11 @@ const WEBSOCKET_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub fn detect(head: &mut RequestHead) {
     let Some(value) = head.fields.get(Name::Upgrade) else { return };
     let is_asked = head.version == Version::Http11
-        && head.fields.all(Name::Connection).flat_map(items).any(|item| item.eq_ignore_ascii_case(b"upgrade"));
+        && head
+            .fields
+            .all(Name::Connection)
+            .flat_map(items)
+            .any(|item| item.eq_ignore_ascii_case(b"upgrade"));
     let chosen = items(value).find(|item| is_protocol(item)).map(<[u8]>::to_vec);
     if let Some(protocol) = chosen.filter(|_| is_asked) {
         head.upgrade = Some(head.fields.append(&protocol));

@@ -172,7 +172,9 @@ impl BodyWriter {
         ready!(wire.poll_flush(context))?;
         match self.framing {
             Framing::Tunnel => wire.poll_shutdown(context),
-            Framing::None | Framing::Length(_) | Framing::Chunked | Framing::UntilClose => Poll::Ready(Ok(())),
+            Framing::None | Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {
+                Poll::Ready(Ok(()))
+            }
         }
     }
 }

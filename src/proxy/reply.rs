@@ -79,7 +79,9 @@ fn error_type(reason: Reason) -> &'static str {
         Reason::BadResponseHead | Reason::BadResponseFraming | Reason::UpstreamH2 => "http_protocol_error",
         Reason::BadResponseChunk => "http_response_transfer_coding",
         Reason::ResponseHeaderTooLarge => "http_response_header_section_size",
-        Reason::UnexpectedUpgrade | Reason::TunnelImpossible | Reason::TooManyInterim => "http_upgrade_failed",
+        Reason::UnexpectedUpgrade | Reason::TunnelImpossible | Reason::TooManyInterim => {
+            "http_upgrade_failed"
+        }
         Reason::UnwantedStatus => "http_response_incomplete",
         Reason::Internal | Reason::Draining | Reason::Overloaded => "proxy_internal_error",
         _ => "http_request_error",
