@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod clients;
 mod command;
 mod drain;
 mod failover;
