@@ -107,6 +107,16 @@ reasons! {
         "The endpoint did not accept a connection within connect_timeout." "A dead host, a firewall, or a full accept queue."
     ConnectFailed "connect_failed" 502 Upstream
         "The connection to the endpoint could not be made." "The log line of level debug has the error of the system."
+    TlsNameMismatch "tls_name_mismatch" 502 Upstream
+        "The endpoint's certificate is for another name, or the endpoint knows no such name." "Set tls.server_name of the upstream to a name in the certificate; it is the host of the endpoint's address by default."
+    TlsUntrusted "tls_untrusted" 502 Upstream
+        "The endpoint's certificate is not signed by a trusted authority." "Set tls.ca of the upstream to a file with the authority that signed it; the endpoint must send its intermediate certificates."
+    TlsExpired "tls_expired" 502 Upstream
+        "The endpoint's certificate has expired or is not valid yet." "Renew the certificate of the endpoint; look at the clocks of both machines."
+    TlsClientCertificate "tls_client_certificate" 502 Upstream
+        "The endpoint wants a certificate of the proxy, or refuses the one that it was shown." "See tls.client_cert and tls.client_key of the upstream; the endpoint must trust who signed it."
+    TlsHandshakeFailed "tls_handshake_failed" 502 Upstream
+        "The TLS handshake with the endpoint failed, or HTTP/2 was not agreed by ALPN." "Does the endpoint speak TLS 1.2 or newer on that port, and h2 if protocol = \"h2\"? The log line of level debug has the details."
     UpstreamReset "upstream_reset_before_headers" 502 Upstream
         "The endpoint closed or reset the connection before an answer began." "It crashed, restarted, or its keep-alive time is very short."
     RefusedStream "upstream_refused_stream" 503 Upstream

@@ -2,15 +2,18 @@
 
 pub mod buffer;
 pub mod certs;
+pub mod connector;
 pub mod inherit;
 pub mod listen;
 pub mod prefixed;
+pub mod secure;
 pub mod stream;
 pub mod tls;
 pub mod vault;
 pub mod wire;
 
 pub use buffer::Buffer;
+pub use connector::Connector;
 pub use prefixed::Prefixed;
 pub use stream::Stream;
 pub use wire::Wire;

@@ -178,6 +178,10 @@ fn learn<C>(call: &Call<'_, C>, endpoint: &Endpoint) {
 }
 
 fn what_repeats<C>(call: &Call<'_, C>, link: &Link, reason: Reason) -> Repeats {
+    if reason == Reason::TlsClientCertificate && !link.is_answered() {
+        // The endpoint has ended the handshake: what came after it was never read.
+        return Repeats::Nothing;
+    }
     let stale = link.is_reused() && !link.is_answered() && reason == Reason::UpstreamReset;
     match (link.is_unsent(), stale) {
         (true, true) => Repeats::StaleConnection,
@@ -256,7 +260,7 @@ fn may_retry<C: Client>(call: &mut Call<'_, C>, failure: &Failure) -> bool {
 
 fn is_listed(retry: &Retry, reason: Reason) -> bool {
     let on = match reason {
-        Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => RetryOn::Connect,
+        _ if is_connecting(reason) => RetryOn::Connect,
         Reason::UpstreamReset => RetryOn::Reset,
         Reason::RefusedStream => RetryOn::RefusedStream,
         Reason::ResponseTimeout => RetryOn::Timeout,
@@ -266,10 +270,20 @@ fn is_listed(retry: &Retry, reason: Reason) -> bool {
     retry.on.contains(&on)
 }
 
+/// Whether there never was a connection that could carry a request.
+fn is_connecting(reason: Reason) -> bool {
+    match reason {
+        Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => true,
+        Reason::TlsNameMismatch | Reason::TlsUntrusted | Reason::TlsExpired => true,
+        Reason::TlsClientCertificate | Reason::TlsHandshakeFailed => true,
+        _ => false,
+    }
+}
+
 /// What a failure says about the endpoint.
 fn outcome(reason: Reason) -> Outcome {
     match reason {
-        Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => Outcome::ConnectFailed,
+        _ if is_connecting(reason) => Outcome::ConnectFailed,
         Reason::ResponseTimeout | Reason::IdleTimeout | Reason::RequestDeadline => Outcome::TimedOut,
         Reason::UnwantedStatus | Reason::RefusedStream => Outcome::Answered(503),
         _ if reason.side() == Side::Upstream => Outcome::Reset,

@@ -441,7 +441,11 @@ mod tests {
         let text = "[listener.web]\nbind = \"127.0.0.1:1\"\n[[route]]\nto = \"up\"\n[upstream.up]\nendpoints = [\"127.0.0.1:9\"]";
         let config = crate::config::parse(text, Path::new("proxy.toml"), &|_| None).unwrap();
         let registry = Registry::new(1, []);
-        let means = Means { registry: &registry, acceptor: &|_, _| Err("no TLS here".to_owned()) };
+        let means = Means {
+            registry: &registry,
+            acceptor: &|_, _| Err("no TLS here".to_owned()),
+            connector: &|_, _| Ok(None),
+        };
         let live = Live::new(build(config, None, &means).unwrap());
         let listener = live.load().listeners().next().cloned().unwrap();
         let writer = Arc::new(Writer::start(Output::open(Target::Off).unwrap(), 1024).unwrap());

@@ -19,7 +19,7 @@ use crate::upstream::Upstream;
 
 mod build;
 
-pub use build::{MakeAcceptor, Means, build};
+pub use build::{MakeAcceptor, MakeConnector, Means, Misplaced, build};
 
 /// A compiled configuration.
 #[derive(Debug)]

@@ -51,7 +51,11 @@ impl Proxy {
         let config = config::parse(&text, Path::new("proxy.toml"), &|_| None);
         let config = config.unwrap_or_else(|report| panic!("{report}"));
         let registry = Arc::new(Registry::new(1, []));
-        let means = Means { registry: &registry, acceptor: &|_, _| Err("no TLS here".to_owned()) };
+        let means = Means {
+            registry: &registry,
+            acceptor: &|_, _| Err("no TLS here".to_owned()),
+            connector: &|_, _| Ok(None),
+        };
         let snapshot = build(config, None, &means).unwrap_or_else(|report| panic!("{report}"));
         let live = Arc::new(Live::new(snapshot));
         let (team, mut mailboxes) = Team::new(1);

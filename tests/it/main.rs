@@ -26,3 +26,4 @@ mod sockets;
 mod streaming;
 mod timeouts;
 mod tls;
+mod tunnels;

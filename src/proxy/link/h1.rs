@@ -10,6 +10,7 @@ use crate::h1::write;
 use crate::http::fields::items;
 use crate::http::validate::wants_close;
 use crate::http::{Exchange, Fields, Framing, Method, Name, Reason, ResponseHead};
+use crate::net::connector::{Identity, late_refusal};
 use crate::net::{Stream, Wire};
 use crate::proxy::body::{BodyReader, BodyWriter, ReadError};
 
@@ -97,7 +98,8 @@ impl H1Link {
             }
             match ready!(self.wire.poll_fill(context)) {
                 Ok(0) if self.answered => return Poll::Ready(Err(Reason::BadResponseHead)),
-                Ok(0) | Err(_) => return Poll::Ready(Err(Reason::UpstreamReset)),
+                Ok(0) => return Poll::Ready(Err(Reason::UpstreamReset)),
+                Err(error) => return Poll::Ready(Err(lost(error))),
                 Ok(_) => self.answered = true,
             }
         }
@@ -132,14 +134,19 @@ impl H1Link {
     }
 
     /// Whether a resting connection has seen an end or unasked bytes. No system call.
-    pub fn looks_ended(&self) -> bool {
+    pub fn looks_ended(&mut self) -> bool {
         let mut context = Context::from_waker(std::task::Waker::noop());
         self.wire.stream().poll_read_ready(&mut context).is_ready() && self.has_ended()
     }
 
     /// The same, asking the kernel: for requests that must not be lost to a close on the way.
-    pub fn has_ended(&self) -> bool {
-        self.wire.stream().has_ended()
+    pub fn has_ended(&mut self) -> bool {
+        self.wire.has_ended()
+    }
+
+    /// The identity under which TLS was begun.
+    pub fn identity(&self) -> Option<Identity> {
+        self.wire.stream().identity()
     }
 
     /// Ready when payload of the answer is there.
@@ -185,8 +192,8 @@ impl H1Link {
 }
 
 fn lost(error: io::Error) -> Reason {
-    tracing::debug!(%error, "writing to the endpoint failed");
-    Reason::UpstreamReset
+    tracing::debug!(%error, "the connection to the endpoint broke");
+    late_refusal(&error).unwrap_or(Reason::UpstreamReset)
 }
 
 /// The time that an endpoint says it keeps an idle connection: `Keep-Alive: timeout=5`.

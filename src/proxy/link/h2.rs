@@ -48,7 +48,7 @@ impl H2Link {
 
     /// Sends the head of a request; what fails shows in [`H2Link::poll_head`].
     pub fn send_head(&mut self, exchange: &Exchange, host: &[u8]) {
-        let Some(request) = request(exchange, host) else {
+        let Some(request) = request(exchange, host, self.place.scheme()) else {
             self.unsendable = Some(Reason::BadRequestTarget);
             return;
         };
@@ -186,7 +186,7 @@ fn unwritten(error: WriteError) -> Reason {
 }
 
 /// The head of the request that goes to the endpoint; `None` when its target can not be written.
-fn request(exchange: &Exchange, host: &[u8]) -> Option<Request<()>> {
+fn request(exchange: &Exchange, host: &[u8], scheme: Scheme) -> Option<Request<()>> {
     let head = &exchange.request;
     let mut map = Map::default();
     forwarded::request_fields(exchange, |name, value| map.put(name, value));
@@ -194,7 +194,7 @@ fn request(exchange: &Exchange, host: &[u8]) -> Option<Request<()>> {
         map.put(b"content-length", length.to_string().as_bytes());
     }
     let mut parts = ::http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(scheme);
     parts.authority = Some(Authority::try_from(host).ok()?);
     parts.path_and_query = Some(path_and_query(head)?);
     let mut request = Request::new(());

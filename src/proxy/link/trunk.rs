@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use ::http::uri::Scheme;
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -16,6 +17,7 @@ use crate::clock::Millis;
 use crate::config::upstream::Connections;
 use crate::h1::response::MAX_HEAD;
 use crate::net::Stream;
+use crate::net::connector::Identity;
 use crate::proxy::h2::{SEND_BUFFER, window};
 
 /// Window of one stream, in bytes: 1 Gbit/s at a round trip of 1 ms.
@@ -45,10 +47,10 @@ impl Default for Trunks {
 
 impl Trunks {
     /// A connection with a free stream. The first that has one is chosen, so that those which are
-    /// not needed any more grow idle.
-    pub fn with_room(&self, settings: &Connections) -> Option<Rc<Trunk>> {
+    /// not needed any more grow idle. Those that were made under another identity take no more.
+    pub fn with_room(&self, settings: &Connections, identity: Option<Identity>) -> Option<Rc<Trunk>> {
         let mut open = self.open.borrow_mut();
-        open.retain(|trunk| trunk.takes_requests());
+        open.retain(|trunk| trunk.takes_requests() && trunk.identity == identity);
         open.iter().find(|trunk| trunk.has_room(settings)).cloned()
     }
 
@@ -93,6 +95,8 @@ pub struct Trunk {
     heard: Cell<u64>,
     retired: Cell<bool>,
     idle_since: Cell<Option<Millis>>,
+    /// The identity under which TLS was begun.
+    identity: Option<Identity>,
 }
 
 impl Trunk {
@@ -103,6 +107,7 @@ impl Trunk {
     /// The connection is lost, or the endpoint speaks something else.
     pub async fn begin(stream: Stream, settings: &Connections) -> Result<Rc<Trunk>, h2::Error> {
         let streams = settings.max_streams.get() as usize;
+        let identity = stream.identity();
         let handshake = Builder::new()
             .enable_push(false)
             // None until the endpoint has told: then every other number is what it has told.
@@ -133,6 +138,7 @@ impl Trunk {
             heard: Cell::new(0),
             retired: Cell::new(false),
             idle_since: Cell::new(None),
+            identity,
         }))
     }
 
@@ -190,6 +196,14 @@ impl Place {
     /// A handle that sends one request.
     pub fn sender(&self) -> SendRequest<Bytes> {
         self.trunk.sender.borrow().clone()
+    }
+
+    /// What the connection is spoken over, for `:scheme`.
+    pub fn scheme(&self) -> Scheme {
+        match self.trunk.identity {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        }
     }
 
     /// Bytes of an answer have come.
