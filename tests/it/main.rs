@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod clients;
 mod command;
 mod drain;
 mod failover;
@@ -16,6 +17,7 @@ mod limits;
 mod logs;
 mod messages;
 mod metrics;
+mod net_rpc;
 mod refusals;
 mod reload;
 mod responses;

@@ -8,6 +8,7 @@ mod origin;
 mod ports;
 mod proxy;
 mod secure;
+pub mod services;
 
 use std::time::{Duration, Instant};
 
