@@ -31,17 +31,8 @@ pub fn request(head: &mut RequestHead, slashes: EncodedSlashes) -> Result<(), Re
 fn drop_aliases(head: &mut RequestHead) {
     let suspicious = head.fields.iter().any(|(known, name, _)| known == Name::Other && name.contains(&b'_'));
     if suspicious {
-        head.fields.retain(|known, name, _| known != Name::Other || !is_alias(name));
+        head.fields.retain(|known, name, _| known != Name::Other || !Name::is_alias(name));
     }
-}
-
-fn is_alias(name: &[u8]) -> bool {
-    let mut plain = [0u8; 24];
-    let Some(plain) = plain.get_mut(..name.len()) else { return false };
-    plain.copy_from_slice(name);
-    plain.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
-    let known = Name::of(plain);
-    known.is_hop_by_hop() || !known.is_removable_by_connection() || known == Name::Expect
 }
 
 /// RFC 9112 §6.3, read strictly: one length or one `chunked`, never a choice.
@@ -153,6 +144,7 @@ fn authority(head: &mut RequestHead, absolute: Option<Span>) -> Result<(), Reaso
     if second.is_some() {
         return Err(Reason::BadRequestHost);
     }
+    let [absolute, host] = [absolute, host].map(|span| span.map(|span| without_empty_port(head, span)));
     for span in absolute.iter().chain(&host) {
         if !is_authority(head.fields.text(*span)) {
             return Err(Reason::BadRequestHost);
@@ -166,6 +158,12 @@ fn authority(head: &mut RequestHead, absolute: Option<Span>) -> Result<(), Reaso
     };
     head.authority = lower(head, chosen);
     Ok(())
+}
+
+/// `a:` is `a` (RFC 3986 §6.2.3).
+fn without_empty_port(head: &RequestHead, span: Span) -> Span {
+    let has_one = head.fields.text(span).ends_with(b":");
+    Span { end: span.end - u32::from(has_one), ..span }
 }
 
 /// The span itself when it is in lower case already, else a copy in lower case.
@@ -317,6 +315,18 @@ mod tests {
         assert_eq!(refused(b"GET", b"/", &[HOST, HOST]), Some(Reason::BadRequestHost));
         assert!(judge(b"GET", b"/", Version::Http10, &[]).is_ok());
         assert!(judge(b"GET", b"/", Version::Http11, &[("Host", "[::1]:80")]).is_ok());
+    }
+
+    #[test]
+    fn an_empty_port_is_no_port() {
+        let authority = |target: &[u8], host| {
+            judge(b"GET", target, Version::Http11, &[("Host", host)]).map(|head| head.authority().to_vec())
+        };
+        assert_eq!(authority(b"/", "a.example:"), Ok(b"a.example".to_vec()));
+        assert_eq!(authority(b"/", "[::1]:"), Ok(b"[::1]".to_vec()));
+        assert_eq!(authority(b"http://b.example:/", "a"), Ok(b"b.example".to_vec()));
+        assert_eq!(authority(b"/", "a::"), Err(Reason::BadRequestHost));
+        assert_eq!(authority(b"/", ":"), Err(Reason::BadRequestHost));
     }
 
     #[test]

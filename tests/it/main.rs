@@ -6,6 +6,7 @@
 mod harness;
 
 mod command;
+mod corpus;
 mod drain;
 mod failover;
 mod fleet;

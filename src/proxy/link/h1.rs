@@ -82,6 +82,9 @@ impl H1Link {
         loop {
             let bytes = self.wire.input.filled();
             if let Some(length) = self.scan.end_of_head(bytes).map_err(|_| Reason::BadResponseHead)? {
+                if length > MAX_HEAD {
+                    return Poll::Ready(Err(Reason::ResponseHeaderTooLarge));
+                }
                 response::parse(&bytes[..length], method, head)?;
                 self.wire.input.consume(length);
                 self.scan = Scan::default();
