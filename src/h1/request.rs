@@ -51,6 +51,22 @@ pub fn parse(bytes: &[u8], limits: HeadLimits, head: &mut RequestHead) -> Result
     Ok(())
 }
 
+/// What is wrong already with a head that has not come whole: a client that speaks TLS or HTTP/0.9
+/// is not to wait for an answer until its time is over.
+pub fn early(bytes: &[u8]) -> Option<Reason> {
+    match bytes {
+        [] | [b'\r'] => return None,
+        [first, ..] if !is_token_byte(*first) => return Some(Reason::BadRequestLine),
+        _ => {}
+    }
+    let line = &bytes[..memchr::memchr(b'\r', bytes)?];
+    match is_request_line(line) {
+        true => None,
+        false if has_other_version(line) => Some(Reason::VersionNotSupported),
+        false => Some(Reason::BadRequestLine),
+    }
+}
+
 /// Puts into `head` what can be known of a request that is refused before or while it is read, for
 /// the answer (none to HEAD has a body) and the access line. Nothing is forwarded of such a head.
 pub fn sketch(bytes: &[u8], head: &mut RequestHead) {
@@ -158,6 +174,24 @@ mod tests {
             (b"GET / HTTP/1.1\r\nA\xa0: b\r\n\r\n", Reason::BadRequestField),
         ] {
             assert_eq!(read(bytes).err(), Some(reason), "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn a_beginning_that_can_not_become_a_head_is_refused_at_once() {
+        for (bytes, reason) in [
+            (&b"\x16\x03\x01\x02"[..], Reason::BadRequestLine),
+            (b" GET", Reason::BadRequestLine),
+            (b"\rG", Reason::BadRequestLine),
+            (b"GET /\r", Reason::BadRequestLine),
+            (b"GET /\r\n", Reason::BadRequestLine),
+            (b"GET / HTTP/1.1 x\r\nHost:", Reason::BadRequestLine),
+            (b"PRI * HTTP/2.0\r\n", Reason::VersionNotSupported),
+        ] {
+            assert_eq!(early(bytes), Some(reason), "{}", String::from_utf8_lossy(bytes));
+        }
+        for bytes in [&b""[..], b"\r", b"G", b"GET / HTTP/1.", b"GET / HTTP/1.1\r", b"GET / HTTP/1.0\r\nHo"] {
+            assert_eq!(early(bytes), None, "{}", String::from_utf8_lossy(bytes));
         }
     }
 

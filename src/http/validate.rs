@@ -211,7 +211,9 @@ fn canonical_path(head: &mut RequestHead, whole: Span, slashes: EncodedSlashes) 
     head.query = question.map(|at| Span::new(start + at + 1, end));
     let raw = Span::new(start, question.map_or(end, |at| start + at));
     if raw.is_empty() {
-        head.path = head.fields.append(b"/");
+        // `OPTIONS http://a` asks about the server itself (RFC 9112 §3.2.4).
+        let is_server = head.method == Method::Options && question.is_none();
+        head.path = head.fields.append(if is_server { b"*" } else { b"/" });
         return Ok(());
     }
     let mut rewritten = Vec::new();
@@ -344,6 +346,15 @@ mod tests {
         }
         assert_eq!(refused(b"CONNECT", b"a.example:443", &[HOST]), Some(Reason::ConnectNotAllowed));
         assert!(judge(b"OPTIONS", b"*", Version::Http11, &[HOST]).is_ok());
+    }
+
+    #[test]
+    fn options_without_a_path_asks_about_the_server_itself() {
+        let path = |method, target| judge(method, target, Version::Http11, &[HOST]).unwrap().path().to_vec();
+        assert_eq!(path(b"OPTIONS", b"http://a.example"), b"*");
+        assert_eq!(path(b"OPTIONS", b"http://a.example/"), b"/");
+        assert_eq!(path(b"OPTIONS", b"http://a.example?q"), b"/");
+        assert_eq!(path(b"GET", b"http://a.example"), b"/");
     }
 
     #[test]

@@ -54,6 +54,10 @@ pub fn fill(exchange: &mut Exchange, reason: Reason) {
     fields.push(b"cache-control", b"no-store");
     let status = format!("tidegate; error={}; details=\"{}\"", error_type(reason), meaning.name);
     fields.push(b"proxy-status", status.as_bytes());
+    if meaning.status == 405 {
+        // RFC 9110 §15.5.6 wants the list; every method but CONNECT may reach some route.
+        fields.push(b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE");
+    }
     seal(exchange);
 }
 

@@ -195,7 +195,7 @@ impl Connection {
                 Some(Err(Reason::TargetTooLong))
             }
             Ok(None) if bytes.len() >= most => Some(Err(Reason::HeaderTooLarge)),
-            Ok(None) => None,
+            Ok(None) => request::early(bytes).map(Err),
         }
     }
 

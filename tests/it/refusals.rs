@@ -150,6 +150,19 @@ fn one_empty_line_before_a_request_is_skipped() {
 }
 
 #[test]
+fn what_can_not_become_a_request_is_refused_without_waiting_for_its_end() {
+    let proxy =
+        Proxy::start("[[route]]\nrespond = {}\n[listener.web]\nlimits = { header_timeout = \"1h\" }\n");
+    for bytes in ["GET /\r\n", "\x16\x03\x01\x02\0\x01", "GET / HTTP/1.1 x\r\n", "{"] {
+        let mut client = proxy.client();
+        client.send(bytes);
+        let answer = client.response();
+        assert_eq!((answer.status, answer.reason()), (400, "bad_request.line"), "{bytes:?}");
+        assert_eq!(client.rest(), b"", "{bytes:?}");
+    }
+}
+
+#[test]
 fn a_refusal_is_json_for_those_who_ask_for_it_and_names_the_request() {
     let proxy = Proxy::start("[[route]]\npath = \"/x\"\nrespond = {}\n");
     let mut client = proxy.client();
@@ -175,6 +188,16 @@ fn a_refusal_has_the_form_that_its_client_likes_best() {
         client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\n\r\n"));
         assert_eq!(client.response().field("content-type"), Some(form), "{accept}");
     }
+}
+
+#[test]
+fn a_method_that_is_not_allowed_is_told_which_are() {
+    let proxy = Proxy::start("[[route]]\nrespond = {}\n");
+    let mut client = proxy.client();
+    client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+    let answer = client.response();
+    assert_eq!(answer.status, 405);
+    assert!(answer.field("allow").is_some_and(|methods| methods.contains("GET")), "{}", answer.head);
 }
 
 #[test]

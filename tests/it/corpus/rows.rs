@@ -290,6 +290,16 @@ fn odd_requests() -> Vec<Row> {
     rows.push(Row::refused(format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"), 431, "header_too_large"));
     let wide = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(40_000));
     rows.push(Row::refused(wide, 431, "header_too_large"));
+    for (line, seen) in [
+        ("OPTIONS http://a", "OPTIONS * HTTP/1.1\nhost: a"),
+        ("OPTIONS http://a/", "OPTIONS / HTTP/1.1\nhost: a"),
+        ("OPTIONS http://a?q", "OPTIONS /?q HTTP/1.1\nhost: a"),
+        ("GET http://a", "GET / HTTP/1.1\nhost: a"),
+        ("GET http://a?q", "GET /?q HTTP/1.1\nhost: a"),
+        ("GET https://a:443/x", "GET /x HTTP/1.1\nhost: a:443"),
+    ] {
+        rows.push(Row::passes(format!("{line} HTTP/1.1\r\nHost: b\r\n\r\n"), seen));
+    }
     rows.push(Row::passes("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\nhost: a"));
     rows.push(Row::passes("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\nhost: a"));
     rows.push(Row::refused("\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_request."));
