@@ -7,6 +7,7 @@ mod harness;
 
 mod clients;
 mod command;
+mod corpus;
 mod drain;
 mod failover;
 mod fleet;

@@ -93,6 +93,9 @@ impl H1Link {
                 _ => self.scan.end_of_head(bytes).map_err(|_| Reason::BadResponseHead)?,
             };
             if let Some(length) = end {
+                if length > MAX_HEAD {
+                    return Poll::Ready(Err(Reason::ResponseHeaderTooLarge));
+                }
                 response::parse(&bytes[..length], method, head)?;
                 self.wire.input.consume(length);
                 self.scan = Scan::default();
