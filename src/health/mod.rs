@@ -10,10 +10,11 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::endpoint::{Address, Endpoint};
+use crate::net::proxy_protocol::{self, Greeting};
 use crate::units::Auto;
 
 mod answer;
@@ -85,6 +86,30 @@ impl Dial for PlainDial {
                 Address::Ip(address) => Box::new(TcpStream::connect(address).await?) as Box<dyn Stream>,
                 Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
             })
+        })
+    }
+}
+
+/// Begins each connection with a PROXY protocol header that speaks for the proxy itself.
+#[derive(Debug)]
+pub struct GreetingDial {
+    dial: Arc<dyn Dial>,
+    version: proxy_protocol::Version,
+}
+
+impl GreetingDial {
+    /// Sends a header of this version over what `dial` connects.
+    pub fn new(dial: Arc<dyn Dial>, version: proxy_protocol::Version) -> GreetingDial {
+        GreetingDial { dial, version }
+    }
+}
+
+impl Dial for GreetingDial {
+    fn dial<'a>(&'a self, address: &'a Address) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+        Box::pin(async move {
+            let mut stream = self.dial.dial(address).await?;
+            stream.write_all(&Greeting::Local(self.version).bytes()).await?;
+            Ok(stream)
         })
     }
 }

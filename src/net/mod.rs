@@ -5,6 +5,7 @@ pub mod certs;
 pub mod inherit;
 pub mod listen;
 pub mod prefixed;
+pub mod proxy_protocol;
 pub mod stream;
 pub mod tls;
 pub mod vault;

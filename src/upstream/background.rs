@@ -15,10 +15,11 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::Upstream;
-use crate::config::upstream::Protocol;
+use crate::config::upstream::{self as settings, Protocol};
 use crate::endpoint::{CheckRecord, Endpoint, Moment};
 use crate::health::settings::Check;
-use crate::health::{self, Dial, HttpVersion, Judge, Probe};
+use crate::health::{self, Dial, GreetingDial, HttpVersion, Judge, Probe};
+use crate::units::Auto;
 
 /// Between two looks at everything, in case nobody has told about a change: the standing of an
 /// endpoint may also be changed by an older upstream of the same name that still has exchanges.
@@ -40,7 +41,10 @@ pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn D
             Protocol::H1 => HttpVersion::Http1,
             Protocol::H2 => HttpVersion::Http2,
         };
-        let probe = |check: &Check| (check.clone(), health::build(check, version, dial.clone()));
+        let probe = |check: &Check| {
+            let dial = greeting(&upstream.settings, check, dial.clone());
+            (check.clone(), health::build(check, version, dial))
+        };
         checks.probe = upstream.settings.health.on().map(probe);
     }
     loop {
@@ -55,6 +59,14 @@ pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn D
             () = sleep(wait) => {}
             () = changed.notified() => {}
         }
+    }
+}
+
+/// Checks begin as traffic does, unless they go to another port, where somebody else may listen.
+fn greeting(settings: &settings::Upstream, check: &Check, dial: Arc<dyn Dial>) -> Arc<dyn Dial> {
+    match (settings.proxy_protocol.version(), check.port) {
+        (Some(version), Auto::Auto) => Arc::new(GreetingDial::new(dial, version)),
+        (Some(_), Auto::Fixed(_)) | (None, _) => dial,
     }
 }
 

@@ -16,6 +16,8 @@ mod limits;
 mod logs;
 mod messages;
 mod metrics;
+mod odd_clients;
+mod proxy_protocol;
 mod refusals;
 mod reload;
 mod responses;
