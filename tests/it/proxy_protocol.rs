@@ -145,8 +145,7 @@ fn a_unix_socket_wants_a_header_from_everybody() {
         ),
     );
     let ask = |bytes: Vec<u8>| {
-        let mut stream =
-            UnixStream::connect(path.file_name().map(|_| &path).expect("a file")).expect("it listens");
+        let mut stream = UnixStream::connect(&path).expect("it listens");
         stream.write_all(&bytes).expect("it reads");
         let mut answer = String::new();
         let _reset_is_an_end = stream.read_to_string(&mut answer);
@@ -225,6 +224,34 @@ fn a_connection_to_an_endpoint_is_never_used_for_another_client() {
 }
 
 #[test]
+fn a_stream_of_http_2_is_never_opened_on_the_connection_of_another_client() {
+    let origin = Origin::answering(|request| ok(told(request).0.unwrap_or_default()));
+    let inner = accepting(&origin, "\"127.0.0.0/8\"", "");
+    let outer = Proxy::start(&format!(
+        "{ALL}[upstream.origin]\nendpoints = [\"{}\"]\nprotocol = \"h2\"\nproxy_protocol = \"v2\"\n\
+         health = {{ path = \"/\" }}\n[server]\nworkers = 1\ntrusted_proxies = [\"127.0.0.0/8\"]\n\
+         [listener.web]\nproxy_protocol = \"accept\"\n",
+        inner.web
+    ));
+    wait_until("the check passes", || outer.states("origin") == ["healthy"]);
+    let mut clients: Vec<(String, Client)> = (1..=4)
+        .map(|number| {
+            let mut client = outer.client();
+            client.send(format!("PROXY TCP4 192.0.2.{number} 198.51.100.1 5000 8443\r\n"));
+            (format!("192.0.2.{number}"), client)
+        })
+        .collect();
+    for _ in 0..3 {
+        for (_, client) in &mut clients {
+            client.send(GET);
+        }
+        for (address, client) in &mut clients {
+            assert_eq!(client.response().text(), *address);
+        }
+    }
+}
+
+#[test]
 fn idle_connections_of_gone_clients_make_room() {
     let origin = telling();
     let proxy = sending(&origin, "proxy_protocol = \"v1\"\nconnections = { max_idle = 2 }");
@@ -243,7 +270,7 @@ fn a_client_without_an_address_and_a_health_check_speak_for_nobody() {
     let origin = telling();
     let directory = tempfile::TempDir::new().expect("a directory");
     let path = directory.path().join("web.sock").display().to_string();
-    let _proxy = Proxy::start_in(
+    let proxy = Proxy::start_in(
         directory,
         &format!(
             "{ALL}{}proxy_protocol = \"v1\"\nhealth = {{ body = \"PROXY UNKNOWN\", interval = \"1s\" }}\n\
@@ -254,7 +281,7 @@ fn a_client_without_an_address_and_a_health_check_speak_for_nobody() {
     let got = curl(&["--unix-socket", &path, "http://any.test/"]).expect("curl gets an answer");
     assert_eq!(got.body, "PROXY UNKNOWN\r\n");
     wait_until("a check has come", || origin.requests().iter().any(|request| request.target() == "/healthz"));
-    assert_eq!(_proxy.states("origin"), ["healthy"]);
+    wait_until("the check passes", || proxy.states("origin") == ["healthy"]);
 }
 
 /// A running HAProxy; `None`, said aloud, when it is not installed.
@@ -329,6 +356,6 @@ fn haproxy_behind_understands_what_it_is_told() {
             let got = curl(&["--interface", source, &url]).expect("curl gets an answer");
             assert_eq!(got.body, format!("{source} 127.0.0.1 {}", proxy.web.port()), "{version}");
         }
-        assert_eq!(proxy.states("origin"), ["healthy"]);
+        wait_until("the check passes", || proxy.states("origin") == ["healthy"]);
     }
 }

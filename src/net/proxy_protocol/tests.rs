@@ -1,3 +1,5 @@
+//! The examples of the specification, every piece of them, and what breaks its rules.
+
 use proptest::prelude::*;
 
 use super::*;
