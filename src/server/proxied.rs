@@ -29,7 +29,9 @@ pub(super) async fn introduce(mut visit: Visit, stream: Stream) {
     let Some(header) = header(&visit, &stream).await else { return };
     let peer = &mut visit.peer;
     match header.told {
-        Told::Addresses(told) => (peer.address, peer.local) = (told.source, told.destination),
+        Told::Addresses(told) => {
+            (peer.address, peer.local) = (canonical(told.source), canonical(told.destination));
+        }
         Told::Nameless => {
             let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
             (peer.address, peer.local) = (nobody, nobody);
@@ -39,6 +41,11 @@ pub(super) async fn introduce(mut visit: Visit, stream: Stream) {
     }
     visit.listener.judge(peer);
     converse(visit, stream);
+}
+
+/// An IPv4 address that was told as IPv6 is IPv4, as it would be on a socket of ours.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// The header; `None` when there is none in time, so that the connection is to be closed.

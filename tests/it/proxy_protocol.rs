@@ -324,7 +324,10 @@ fn haproxy_in_front_tells_its_clients() {
     let proxy = accepting(&origin, "\"127.0.0.0/8\"", "");
     let (one, two) = (free_address(), free_address());
     let listen = |name, address, how| {
-        format!("listen {name}\n bind {address}\n server tidegate {} {how} source 127.0.0.3\n", proxy.web)
+        format!(
+            "listen {name}\n bind {address}\n server tidegate {} {how} check inter 100 source 127.0.0.3\n",
+            proxy.web
+        )
     };
     let section = listen("one", one, "send-proxy") + &listen("two", two, "send-proxy-v2");
     let Some(_haproxy) = Haproxy::start(&section, two) else { return };
@@ -337,6 +340,8 @@ fn haproxy_in_front_tells_its_clients() {
         let request = requests.last().expect("it came");
         assert_eq!(told(request), (Some(source.as_str()), Some(address.port().to_string().as_str())));
     }
+    let refused = proxy.metric("proxy_replies_total{reason=\"bad_proxy_header\"}");
+    assert!(refused == 0.0, "its checks are understood, too");
 }
 
 #[test]

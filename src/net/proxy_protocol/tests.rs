@@ -67,6 +67,7 @@ fn the_examples_of_the_specification_are_read() {
     let full = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
     assert!(told(format!("PROXY TCP6 {full} {full} 65535 65535\r\n").as_bytes()).is_some());
     assert_eq!(told(b"PROXY UNKNOWN\r\n"), Some(Told::Nothing));
+    assert_eq!(told(b"PROXY UNKNOWN \xff\0 anything\r\n"), Some(Told::Nothing));
     let longest = format!("PROXY UNKNOWN {full} {full} 65535 65535\r\n");
     assert_eq!(longest.len(), 107);
     assert_eq!(told(longest.as_bytes()), Some(Told::Nothing));

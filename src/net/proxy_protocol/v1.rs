@@ -7,6 +7,9 @@ use super::{Addresses, Header, Read, Told};
 /// How a header begins.
 pub(super) const BEGIN: &[u8] = b"PROXY ";
 
+/// What a load balancer says that can not tell.
+const UNKNOWN: &[u8] = b"UNKNOWN";
+
 /// The longest line with its CRLF, as the specification counts it.
 const MAX_LINE: usize = 107;
 
@@ -26,13 +29,14 @@ pub(super) fn read(bytes: &[u8]) -> Read {
 
 /// What stands between `PROXY ` and CRLF.
 fn told(text: &[u8]) -> Option<Told> {
-    let text = std::str::from_utf8(text).ok()?;
-    let mut words = text.split(' ');
+    // Whatever else stands in such a line is to be ignored.
+    if text.strip_prefix(UNKNOWN).is_some_and(|rest| rest.is_empty() || rest.starts_with(b" ")) {
+        return Some(Told::Nothing);
+    }
+    let mut words = std::str::from_utf8(text).ok()?.split(' ');
     let parse: fn(&str) -> Option<IpAddr> = match words.next()? {
         "TCP4" => |text| text.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
         "TCP6" => |text| text.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-        // Whatever else stands in the line is to be ignored.
-        "UNKNOWN" => return Some(Told::Nothing),
         _ => return None,
     };
     let (source, destination) = (parse(words.next()?)?, parse(words.next()?)?);
