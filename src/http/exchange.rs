@@ -1,9 +1,11 @@
 //! One request and its response, as middlewares see them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use super::fields::Span;
 use super::head::{RequestHead, ResponseHead};
+use super::identity::Identity;
 use super::name::Name;
 
 /// The scheme that the client used.
@@ -26,7 +28,7 @@ impl Scheme {
 }
 
 /// Who asks: facts of the connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     /// The address of the peer; `0.0.0.0:0` for a unix socket.
     pub address: SocketAddr,
@@ -36,6 +38,8 @@ pub struct Client {
     pub scheme: Scheme,
     /// The version of TLS; `None` on clear text.
     pub tls: Option<&'static str>,
+    /// What its certificate says, when it has shown one.
+    pub identity: Option<Arc<Identity>>,
     /// Number of the listener in the snapshot, for routes that name listeners.
     pub listener: u32,
     /// Whether the peer is in `trusted_proxies`, so that its forwarding fields are believed.
@@ -50,6 +54,7 @@ impl Default for Client {
             local: nobody,
             scheme: Scheme::Http,
             tls: None,
+            identity: None,
             listener: 0,
             trusted: false,
         }
@@ -93,6 +98,7 @@ impl Exchange {
         self.request.clear();
         self.response.clear();
         self.reply.clear();
+        self.client.identity = None;
     }
 
     /// Gives the request an identity: that of a trusted proxy, else these bytes as a UUIDv7

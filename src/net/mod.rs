@@ -2,11 +2,13 @@
 
 pub mod buffer;
 pub mod certs;
+pub mod client_hello;
 pub mod inherit;
 pub mod listen;
 pub mod prefixed;
 pub mod stream;
 pub mod tls;
+pub mod turn;
 pub mod vault;
 pub mod wire;
 

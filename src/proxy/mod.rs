@@ -12,6 +12,7 @@ mod forward;
 pub mod h2;
 pub mod journal;
 pub mod link;
+pub mod passthrough;
 mod plan;
 pub mod pool;
 pub mod pump;
@@ -52,6 +53,7 @@ pub async fn handle<C: Client>(
     let started = Instant::now();
     room.journal.begin(started);
     room.exchange.identify(worker.identity());
+    view.snapshot.reserved.settle(&mut room.exchange);
     let patience = Patience::of(listener);
     let ended = match plan::plan(worker, &view, listener, room) {
         Plan::Forward(route, upstream) => {

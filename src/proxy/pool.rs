@@ -132,6 +132,15 @@ impl Pool {
         Ok(trunk)
     }
 
+    /// Opens a connection for bytes that are passed through: nothing of ours is said on it.
+    ///
+    /// # Errors
+    /// `ConnectRefused`, `ConnectTimeout` or `ConnectFailed`.
+    pub async fn open_raw(&self) -> Result<Stream, Reason> {
+        let limit = self.settings.get().connect_timeout.get();
+        tokio::time::timeout(limit, self.dial()).await.unwrap_or(Err(Reason::ConnectTimeout))
+    }
+
     async fn dial(&self) -> Result<Stream, Reason> {
         open(self.endpoint.address()).await.map_err(|error| {
             tracing::debug!(endpoint = self.endpoint.name(), %error, "connecting failed");

@@ -179,7 +179,7 @@ impl Conversation<'_> {
         }
         self.requests += 1;
         self.quiet = None;
-        let (worker, listener, peer) = (self.worker.clone(), self.listener.clone(), self.peer);
+        let (worker, listener, peer) = (self.worker.clone(), self.listener.clone(), self.peer.clone());
         self.tasks.spawn_local(answer(worker, listener, peer, request, respond));
     }
 }
@@ -201,8 +201,7 @@ async fn answer(
     let has_body = if body.is_end_stream() { Body::Absent } else { Body::Follows };
     let mut stream = Stream::new(body, respond, most);
     let mut room = worker.room();
-    room.exchange.client = peer;
-    room.exchange.client.trusted = listener.trusts(peer.address.ip());
+    room.exchange.client = Peer { trusted: listener.trusts(peer.address.ip()), ..peer };
     let slashes = listener.settings.encoded_slashes;
     let request = &mut room.exchange.request;
     let judged = head::read(&parts, has_body, head_limits, slashes, request)

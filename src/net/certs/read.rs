@@ -84,6 +84,38 @@ pub enum CertificateError {
         /// When.
         on: String,
     },
+    /// No revocation list in the file.
+    #[error("{}: has no \"BEGIN X509 CRL\" section; a PEM file is expected", .0.display())]
+    NoList(PathBuf),
+    /// A revocation list whose time is over.
+    #[error("{}: a revocation list expired on {on}; get a new one from its issuer", .path.display())]
+    ListExpired {
+        /// The file.
+        path: PathBuf,
+        /// When.
+        on: String,
+    },
+    /// A certificate that can not be an authority.
+    #[error("{}: a certificate cannot be used as an authority: {source}", .path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        #[source]
+        source: rustls::Error,
+    },
+    /// A revocation list that the library does not take.
+    #[error("{}: cannot be used to judge clients: {source}", .path.display())]
+    Verifier {
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        #[source]
+        source: rustls::server::VerifierBuilderError,
+    },
+    /// The system gives no randomness.
+    #[error("ticket keys cannot be made")]
+    Tickets(#[source] rustls::Error),
     /// A name that can not be in a certificate.
     #[error("a self-signed certificate for {names} cannot be made: {source}")]
     SelfSigned {
@@ -176,7 +208,7 @@ impl Certificate {
     }
 }
 
-fn content(path: &Path) -> Result<Vec<u8>, CertificateError> {
+pub(super) fn content(path: &Path) -> Result<Vec<u8>, CertificateError> {
     let failed = |source| CertificateError::Read { path: path.to_owned(), source };
     // Asked before opening, which would wait for ever on a pipe.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
@@ -218,6 +250,6 @@ fn certified(
     })
 }
 
-fn date(seconds: i64) -> String {
+pub(super) fn date(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |when| when.to_string())
 }
