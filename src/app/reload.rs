@@ -62,7 +62,8 @@ impl Compiler {
     /// Reads certificates, so not for a worker's thread.
     pub(super) fn compile(&self, config: Config, previous: Option<&Snapshot>) -> Result<Snapshot, Report> {
         let acceptor = |tls: &config::listener::Tls, listener: &config::Listener| {
-            let made = self.vault.acceptor(&tls_settings(tls, listener), &sources(tls), clients(tls).as_ref());
+            let made =
+                self.vault.acceptor(&tls_settings(tls, listener), &sources(tls), clients(tls).as_ref());
             made.map(Arc::new).map_err(|error| chain(&error))
         };
         build(config, previous, &Means { registry: &self.registry, acceptor: &acceptor })

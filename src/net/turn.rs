@@ -120,7 +120,8 @@ mod tests {
         let places = Places::new(1);
         let first = places.take().await;
         let mut second = std::pin::pin!(places.take());
-        let polled = std::future::poll_fn(|context| std::task::Poll::Ready(second.as_mut().poll(context))).await;
+        let polled =
+            std::future::poll_fn(|context| std::task::Poll::Ready(second.as_mut().poll(context))).await;
         assert!(polled.is_pending());
         assert_eq!(places.occupancy(), Occupancy { running: 1, waiting: 1 });
         drop(first);

@@ -67,13 +67,7 @@ fn begin(worker: &Worker, peer: &Peer, name: Option<&str>) -> Box<Room> {
     room
 }
 
-fn finish(
-    worker: &Worker,
-    view: &View,
-    listener: &Listener,
-    mut room: Box<Room>,
-    ended: Result<(), Reason>,
-) {
+fn finish(worker: &Worker, view: &View, listener: &Listener, mut room: Box<Room>, ended: Result<(), Reason>) {
     match ended {
         // As other proxies log a connection that went well.
         Ok(()) => room.journal.status = 200,

@@ -131,8 +131,7 @@ impl Door {
         let guard = (presence, worker.shard.connection_opened(listener.counted));
         let scheme = if listener.tls.is_some() { Scheme::Https } else { Scheme::Http };
         let trusted = listener.trusts(address.ip());
-        let peer =
-            Peer { address, local, scheme, listener: listener.number, trusted, ..Peer::default() };
+        let peer = Peer { address, local, scheme, listener: listener.number, trusted, ..Peer::default() };
         let visit = Visit { worker, listener, peer, guard };
         if visit.listener.settings.mode == Mode::Tcp {
             return drop(spawn_local(tcp::serve(visit, stream)));

@@ -19,7 +19,7 @@ use crate::middleware::{self, Middleware};
 use crate::net::tls::Acceptor;
 use crate::observe::metrics::Registry;
 use crate::route::settings::{self, Settings};
-use crate::route::{Entry, Redirect, Rewrite, Serves, ServerNames, Split, Table, TableError};
+use crate::route::{Entry, Redirect, Rewrite, ServerNames, Serves, Split, Table, TableError};
 use crate::units::Generation;
 use crate::upstream::Upstream;
 

@@ -22,5 +22,8 @@ mod responses;
 mod routing;
 mod sockets;
 mod streaming;
+mod tcp;
 mod timeouts;
 mod tls;
+mod tls_clients;
+mod tls_ports;

@@ -57,7 +57,8 @@ fn listeners(config: &Config, route: &Spanned<Settings>, findings: &mut Findings
             true => "the others of this route have `mode = \"tcp\"`; write a route for each",
             false => "`sni` needs `mode = \"tcp\"`; where TLS ends here, `host` is what to match",
         };
-        findings.add(name.span(), format!("the listener `{name}` speaks HTTP, but {why}", name = name.get_ref()));
+        findings
+            .add(name.span(), format!("the listener `{name}` speaks HTTP, but {why}", name = name.get_ref()));
     }
     let has_tcp = config.listeners.values().any(|listener| listener.mode == Mode::Tcp);
     if let Some(sni) = settings.sni.first().filter(|_| settings.listeners.is_empty() && !has_tcp) {

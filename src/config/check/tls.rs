@@ -82,7 +82,8 @@ fn clients(listener: &str, tls: &Spanned<Tls>, findings: &mut Findings<'_>) {
                 format!("`{text}` means something else; choose a name such as \"x-client-subject\""),
             );
         } else if parts.iter().take(index).any(|earlier| earlier.get_ref() == field.get_ref()) {
-            findings.add(field.span(), format!("`{text}` is the name of another part of the identity already"));
+            findings
+                .add(field.span(), format!("`{text}` is the name of another part of the identity already"));
         }
     }
 }

@@ -95,8 +95,9 @@ async fn sessions_resume_with_another_acceptor_of_the_vault() {
     for (version, expected) in [(&TLS12, Version::Tls12), (&TLS13, Version::Tls13)] {
         let (_folder, vault, sources, [pair]) = site([&["a.test"]]);
         let before = vault.acceptor(&settings(), &sources, None).unwrap();
-        let after =
-            vault.acceptor(&Settings { protocols: vec![Protocol::H1], ..settings() }, &sources, None).unwrap();
+        let after = vault
+            .acceptor(&Settings { protocols: vec![Protocol::H1], ..settings() }, &sources, None)
+            .unwrap();
         let client = Arc::new(client(&[&pair], &[version]));
         let first = meet(&before, &client, "a.test").await.unwrap().handshake;
         assert_eq!((first.version, first.resumed), (expected, false));
