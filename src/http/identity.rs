@@ -40,6 +40,11 @@ impl Reserved {
         Reserved(names.into_iter().map(|name| name.to_ascii_lowercase().into()).collect())
     }
 
+    /// Whether no name is reserved.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Removes what the client has sent under these names, and puts in what its certificate says.
     pub fn settle(&self, exchange: &mut Exchange) {
         if !self.0.is_empty() {

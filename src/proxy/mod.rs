@@ -54,6 +54,9 @@ pub async fn handle<C: Client>(
     room.journal.begin(started);
     room.exchange.identify(worker.identity());
     view.snapshot.reserved.settle(&mut room.exchange);
+    if !view.snapshot.reserved.is_empty() {
+        room.replay.hide(&view.snapshot.reserved);
+    }
     let patience = Patience::of(listener);
     let ended = match plan::plan(worker, &view, listener, room) {
         Plan::Forward(route, upstream) => {

@@ -73,7 +73,7 @@ pub fn build(config: Config, previous: Option<&Snapshot>, means: &Means<'_>) -> 
     match table {
         Some(table) if found.is_empty() => {
             let told = listeners.iter().flatten().flat_map(|listener| &listener.identity);
-            let reserved = Reserved::new(told.map(|(_, name)| name.to_string()));
+            let reserved = Arc::new(Reserved::new(told.map(|(_, name)| name.to_string())));
             let since = Instant::now();
             Ok(Snapshot { generation, table, routes, upstreams, listeners, reserved, since, config })
         }

@@ -39,7 +39,7 @@ pub struct Snapshot {
     /// Listeners by number; numbers stay with their names over reloads, so there may be gaps.
     listeners: Vec<Option<Arc<Listener>>>,
     /// Fields that tell endpoints of client certificates, of all listeners.
-    pub reserved: Reserved,
+    pub reserved: Arc<Reserved>,
     /// When it was compiled.
     pub since: Instant,
 }

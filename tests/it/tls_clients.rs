@@ -6,7 +6,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::harness::{
-    ALL, Authority, Client, Curl, Origin, Proxy, Session, comes_true, curl, free_address, openssl, upstream,
+    ALL, Authority, Client, Curl, Origin, Proxy, Request, Session, comes_true, curl, free_address, openssl,
+    run, upstream,
 };
 
 const HELLO: &str = "[[route]]\nrespond = { body = \"hello\" }\n";
@@ -41,6 +42,11 @@ fn ask(proxy: &Proxy, client: Option<&str>, more: &[&str]) -> Result<Curl, Strin
     curl(&[&["--insecure", "-4", "--max-time", "5", &url], &shown[..], more].concat())
 }
 
+/// The request that the endpoint got last.
+fn last(origin: &Origin) -> Request {
+    origin.requests().pop().expect("a request has come")
+}
+
 #[test]
 fn only_clients_of_the_authority_come_in_when_certificates_are_required() {
     let (proxy, _) = start(REQUIRED, HELLO);
@@ -50,6 +56,7 @@ fn only_clients_of_the_authority_come_in_when_certificates_are_required() {
         assert!(ask(&proxy, None, &tls).is_err(), "nobody came in over TLS {version}");
         assert!(ask(&proxy, Some("stranger"), &tls).is_err(), "a stranger came in over TLS {version}");
     }
+    proxy.access_line(1);
     assert!(proxy.access_line(0).contains("\"tls_client\":\"CN=alice,O=ca\""), "{}", proxy.access_line(0));
     assert_eq!(proxy.access_lines().len(), 2, "who does not come in makes no request");
 }
@@ -77,7 +84,7 @@ fn an_endpoint_learns_who_asks_and_nobody_can_say_it_himself() {
     for protocol in ["--http1.1", "--http2"] {
         let more = [&forged[..], &[protocol]].concat();
         ask(&proxy, Some("alice"), &more).expect("an answer");
-        let request = origin.request();
+        let request = last(&origin);
         assert_eq!(request.field("x-client-subject"), Some("CN=alice,O=ca"));
         assert_eq!(request.field("x-client-san"), Some("DNS:alice.example"));
         assert_eq!(request.field("x-client-fingerprint").map(str::len), Some(64));
@@ -86,14 +93,26 @@ fn an_endpoint_learns_who_asks_and_nobody_can_say_it_himself() {
         assert!(!request.head.contains("root"), "{}", request.head);
 
         ask(&proxy, None, &more).expect("an answer");
-        let request = origin.request();
+        let request = last(&origin);
         assert!(!request.head.contains("root"), "without a certificate:\n{}", request.head);
     }
     let mut client = Client::connect(plain);
     client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Client-Subject: CN=root\r\nConnection: close\r\n\r\n");
     client.response();
-    let request = origin.request();
+    let request = last(&origin);
     assert!(!request.head.contains("root"), "through another listener:\n{}", request.head);
+    let mut client = Client::connect(plain);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
+    client.send("1\r\nx\r\n0\r\nX_Client_Subject: CN=root\r\n\r\n");
+    client.response();
+    let body = String::from_utf8_lossy(&last(&origin).raw_body).into_owned();
+    assert!(body.starts_with('1') && body.ends_with("0\r\n\r\n"), "as a trailer: {body}");
+    let mut client = Client::connect(plain);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
+    client.send("1\r\nx\r\n0\r\nX_Client_Subject: CN=root\r\n\r\n");
+    client.response();
+    let body = String::from_utf8_lossy(&last(&origin).raw_body).into_owned();
+    assert!(body.ends_with("0\r\n\r\n"), "as a trailer: {body}");
 }
 
 #[test]
@@ -123,6 +142,28 @@ fn a_revoked_certificate_is_refused_and_a_new_list_is_live_within_two_seconds() 
     authority.revoke("live.crl", &[], 2024);
     assert!(comes_true(Duration::from_secs(3), || proxy.log().contains("expired")), "{}", proxy.log());
     assert!(ask(&proxy, Some("alice"), &[]).is_err(), "an old list let alice in");
+}
+
+#[test]
+fn an_expired_list_or_a_broken_authority_is_no_configuration() {
+    let directory = TempDir::new().expect("a directory");
+    let authority = Authority::new(directory.path(), "ca");
+    authority.revoke("old.crl", &[], 2024);
+    let check = |keys: &str| {
+        let tls =
+            format!("[listener.web]\nbind = \"127.0.0.1:1\"\ntls = {{ self_signed = [\"a\"], {keys} }}\n");
+        std::fs::write(directory.path().join("proxy.toml"), format!("{tls}{HELLO}")).expect("ours");
+        let output = run(&["check", "--config", "proxy.toml"], directory.path());
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let said = check("client_auth = \"required\", client_ca = \"ca.pem\", client_crl = \"old.crl\"");
+    assert!(said.contains("proxy.toml:3:7") && said.contains("expired on 2024-12-31"), "{said}");
+    let said = check("client_auth = \"required\", client_ca = \"old.crl\"");
+    assert!(said.contains("BEGIN CERTIFICATE"), "{said}");
+    let said = check("client_auth = \"required\", client_ca = \"ca.pem\", client_crl = \"ca.pem\"");
+    assert!(said.contains("BEGIN X509 CRL"), "{said}");
+    let said = check("client_auth = \"required\", client_ca = \"none.pem\"");
+    assert!(said.contains("none.pem: cannot be read"), "{said}");
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn clear_text_and_tls_are_served_on_one_port() {
     for (scheme, protocol, version) in cases {
         let got = curl(&["--insecure", "-4", protocol, &url(&proxy, scheme)]).expect("an answer");
         assert_eq!((got.status, got.version.as_str()), (200, version), "{scheme} {protocol}");
-        assert_eq!(origin.request().field("x-forwarded-proto"), Some(scheme));
+        assert_eq!(origin.requests().pop().expect("a request").field("x-forwarded-proto"), Some(scheme));
     }
 }
 

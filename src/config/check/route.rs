@@ -177,6 +177,7 @@ fn is_same_match(a: &Settings, b: &Settings) -> bool {
     a.priority == b.priority
         && same(&a.listeners, &b.listeners)
         && same(&a.host, &b.host)
+        && same(&a.sni, &b.sni)
         && same(&a.path, &b.path)
         && same(&a.methods, &b.methods)
         && same(&a.client, &b.client)
