@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::{JoinHandle, spawn};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl Database {
     fn start(greeting: &'static str) -> Database {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("it is bound");
-        let (ended, seen) = channel();
+        let (ended, seen) = sync_channel(64);
         let thread = spawn(move || {
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
