@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::UnixTime;
 use rustls::server::{AcceptedAlert, NoClientAuth, NoServerSessionStorage, ProducesTickets};
 use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -13,7 +14,7 @@ use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use super::Buffer;
-use super::certs::{CertificateError, CertificateStore, Trust, TrustStore};
+use super::certs::{CertificateError, CertificateStore, Demand, Trust, TrustStore};
 use super::client_hello::{self, HelloError};
 use super::turn::{Occupancy, Places, Turn};
 
@@ -193,7 +194,7 @@ impl Acceptor {
         let begin = || StartHandshake::from_parts(accepted, stream).into_stream(config);
         let stream = turn.take(begin).await.await.map_err(HandshakeError::classify)?;
         if let Some(trust) = &offer.trust {
-            trust.judge(stream.get_ref().1).map_err(HandshakeError::Client)?;
+            trust.judge(stream.get_ref().1, UnixTime::now()).map_err(HandshakeError::Client)?;
         }
         Ok(Greeting::Tls(Box::new(stream)))
     }
@@ -210,6 +211,11 @@ impl Acceptor {
         let offer = Arc::new(Offer::new(&self.settings, &self.store, Some(current), &self.tickets)?);
         self.offer.store(offer.clone());
         Ok(offer)
+    }
+
+    /// Whether nobody comes in without a certificate.
+    pub fn demands_certificates(&self) -> bool {
+        self.clients.as_ref().is_some_and(|clients| clients.demand() == Demand::Required)
     }
 
     /// The certificates that it shows.

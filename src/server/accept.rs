@@ -140,6 +140,10 @@ impl Door {
             (Some(acceptor), Stream::Tcp(stream)) => {
                 drop(spawn_local(greet_tls(visit, acceptor, stream, self.turn.clone())));
             }
+            // A socket of the service manager may be a UNIX one, which carries no TLS.
+            (Some(acceptor), Stream::Unix(_)) if acceptor.demands_certificates() => {
+                tracing::debug!(listener = &*visit.listener.name, "no client certificate over a UNIX socket");
+            }
             (_, stream) => begin(visit, stream, Agreed::Nothing),
         }
     }

@@ -31,6 +31,7 @@ fn one(name: &Spanned<String>, listener: &Listener, findings: &mut Findings<'_>)
     }
     if let Some(tls) = &listener.tls {
         tls::check(name, tls, findings);
+        tls::sockets(tls.get_ref(), &listener.bind, findings);
         if listener.redirect_https {
             let span = place(findings, "redirect_https").unwrap_or(name.span());
             findings.add(

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use toml::Spanned;
 
 use super::Findings;
-use crate::config::listener::{ClientAuth, Tls};
+use crate::config::listener::{Bind, ClearText, ClientAuth, Tls};
 use crate::http::Name;
 
 pub(super) fn check(name: &Spanned<String>, tls: &Spanned<Tls>, findings: &mut Findings<'_>) {
@@ -28,6 +28,17 @@ pub(super) fn check(name: &Spanned<String>, tls: &Spanned<Tls>, findings: &mut F
     }
     names(settings, findings);
     clients(name.get_ref(), tls, findings);
+}
+
+/// A UNIX socket carries no TLS, so nobody could show a certificate there.
+pub(super) fn sockets(tls: &Tls, bind: &[Spanned<Bind>], findings: &mut Findings<'_>) {
+    let is_unix = |bind: &&Spanned<Bind>| matches!(bind.get_ref(), Bind::Unix(_));
+    for bind in bind.iter().filter(is_unix).filter(|_| tls.client_auth != ClientAuth::Off) {
+        findings.add(
+            bind.span(),
+            "a UNIX socket carries no TLS here, so its clients would come in without a certificate; give it a listener of its own",
+        );
+    }
 }
 
 fn names(settings: &Tls, findings: &mut Findings<'_>) {
@@ -55,6 +66,13 @@ fn clients(listener: &str, tls: &Spanned<Tls>, findings: &mut Findings<'_>) {
         findings.add(
             span,
             "`client_auth` needs the authorities whose clients come in; write `client_ca = \"clients.pem\"`",
+        );
+    }
+    if settings.client_auth == ClientAuth::Required && settings.clear_text == ClearText::Serve {
+        let span = place(findings, "clear_text");
+        findings.add(
+            span,
+            "clients that speak clear text would come in without the certificate that `client_auth` demands; write \"refuse\" or \"redirect\"",
         );
     }
     if settings.client_auth == ClientAuth::Off {

@@ -57,11 +57,11 @@ impl Trust {
     ///
     /// # Errors
     /// When the client may not come in.
-    pub fn judge(&self, connection: &ServerConnection) -> Result<(), rustls::Error> {
+    pub fn judge(&self, connection: &ServerConnection, now: UnixTime) -> Result<(), rustls::Error> {
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         match connection.peer_certificates() {
             Some([first, issuers @ ..]) if resumed => {
-                self.verifier.verify_client_cert(first, issuers, UnixTime::now()).map(drop)
+                self.verifier.verify_client_cert(first, issuers, now).map(drop)
             }
             Some([_, ..]) => Ok(()),
             Some([]) | None => match self.demand {
@@ -99,6 +99,11 @@ impl TrustStore {
         let current = ArcSwap::from_pointee(text.parse(&sources, now)?);
         let seen = Seen { stamps, digest: text.digest(), settled: settled(&stamps, now) };
         Ok(TrustStore { current, sources, watched: Mutex::new(Watched { seen, expiry_is_told: false }) })
+    }
+
+    /// Whether clients must show a certificate.
+    pub fn demand(&self) -> Demand {
+        self.sources.demand
     }
 
     /// The trust of new handshakes.

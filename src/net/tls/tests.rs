@@ -1,6 +1,9 @@
 //! Handshakes in memory with a real client.
 
+use std::time::UNIX_EPOCH;
+
 use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, NamedGroup};
 use tempfile::TempDir;
@@ -8,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::net::certs::Sources;
-use crate::net::certs::tests::fixture::{Pair, client, issue, write};
+use crate::net::certs::tests::fixture::{self, Pair, client, issue, write};
+use crate::net::certs::{Demand, Sources, TrustSources};
 use crate::net::vault::Vault;
 
 const BOTH: [Protocol; 2] = [Protocol::H2, Protocol::H1];
@@ -187,4 +190,45 @@ async fn clear_text_and_closed_connections_are_told_apart() {
     let (near, far) = tokio::io::duplex(1024);
     drop(near);
     assert!(matches!(acceptor.accept(far, &Turn::default()).await, Err(HandshakeError::Gone(_))));
+}
+
+/// A client that shows its own certificate; it is its own authority as well.
+fn client_with(
+    own: &Pair,
+    server: &Pair,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> ClientConfig {
+    let mut config = client(&[server], &[version]);
+    let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
+    let provider = aws_lc_rs::default_provider();
+    let signing = rustls::sign::CertifiedKey::from_der(vec![own.der.clone()], key, &provider).unwrap();
+    config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(signing));
+    config
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_between_two_sessions_does_not_come_in_again() {
+    for version in [&TLS12, &TLS13] {
+        let (folder, vault, sources, [server]) = site([&["a.test"]]);
+        let own = issue(&["alice.test"]);
+        let ca = write(folder.path(), "alice", &own).cert;
+        let clients = TrustSources { demand: Demand::Required, ca, crl: None };
+        let acceptor = vault.acceptor(&settings(), &sources, Some(&clients)).unwrap();
+        let config = Arc::new(client_with(&own, &server, version));
+        assert!(!meet(&acceptor, &config, "a.test").await.unwrap().handshake.resumed);
+
+        let (near, far) = tokio::io::duplex(16 * 1024);
+        let name = ServerName::try_from("a.test").unwrap();
+        let turn = Turn::default();
+        let connect = TlsConnector::from(config.clone()).connect(name, near);
+        let (accepted, _connected) = tokio::join!(acceptor.accept(far, &turn), connect);
+        let Greeting::Tls(stream) = accepted.unwrap() else { panic!("the client speaks TLS") };
+        let connection = stream.get_ref().1;
+        assert!(Handshake::of(connection).resumed);
+        let trust = acceptor.clients.as_ref().unwrap().current();
+        let at = |year| UnixTime::since_unix_epoch(fixture::year(year).duration_since(UNIX_EPOCH).unwrap());
+        assert_eq!(trust.judge(connection, at(2030)), Ok(()));
+        let judged = trust.judge(connection, at(2050));
+        assert!(matches!(judged, Err(rustls::Error::InvalidCertificate(_))), "{judged:?}");
+    }
 }
