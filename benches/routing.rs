@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use tidegate::http::RequestHead;
-use tidegate::route::{Entry, Settings, Subject, Table};
+use tidegate::route::{Entry, Serves, Settings, Subject, Table};
 
 /// The paths of each host: exact, prefix and template.
 const PATHS: [&str; 10] = [
@@ -73,8 +73,12 @@ fn routes(hosts: usize, paths: &[&str]) -> Vec<Settings> {
 }
 
 fn variant(name: &'static str, routes: &[Settings], hosts: usize) -> Variant {
-    let table =
-        Table::new(routes.iter().map(|settings| Entry { settings, listeners: &[] })).expect("a valid table");
+    let table = Table::new(routes.iter().map(|settings| Entry {
+        serves: Serves::Requests,
+        settings,
+        listeners: &[],
+    }))
+    .expect("a valid table");
     let requests = (0..hosts).flat_map(|host| TARGETS.map(|path| request(host, path))).collect();
     Variant { name, table, requests, nanoseconds: Vec::new() }
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::SystemTime;
 
-use tidegate::observe::metrics::{EndpointFigures, Figures, Health, Registry, UpstreamFigures};
+use tidegate::observe::metrics::{
+    EndpointFigures, Figures, HandshakeFigures, Health, Registry, UpstreamFigures,
+};
 
 /// The names of labels by the name of the metric as a query would have it.
 type Table = BTreeMap<String, BTreeSet<String>>;
@@ -25,6 +27,7 @@ fn scrape() -> String {
         UpstreamFigures { name: "app".to_owned(), endpoints: vec![endpoint], ..UpstreamFigures::default() };
     registry.encode(Figures {
         certificate_expiry: Some(SystemTime::now()),
+        handshakes: vec![HandshakeFigures { listener: "web".to_owned(), ..HandshakeFigures::default() }],
         upstreams: vec![upstream],
         ..Figures::default()
     })

@@ -14,10 +14,10 @@ use super::difference;
 use super::gates::{self, Gates};
 use super::state::State;
 use crate::admin::{self, View};
-use crate::config::listener::{Bind, Protocol, TlsVersion};
+use crate::config::listener::{Bind, ClientAuth, Protocol, TlsVersion};
 use crate::config::log::Access;
 use crate::config::{self, Config, Report, upstream};
-use crate::net::certs::{Files, Sources};
+use crate::net::certs::{Demand, Files, Sources, TrustSources};
 use crate::net::connector::{self, Authorities, Key, Offer, Verification, name_of};
 use crate::net::inherit::Inherited;
 use crate::net::tls::{self, TlsError};
@@ -63,7 +63,8 @@ impl Compiler {
     /// Reads certificates, so not for a worker's thread.
     pub(super) fn compile(&self, config: Config, previous: Option<&Snapshot>) -> Result<Snapshot, Report> {
         let acceptor = |tls: &config::listener::Tls, listener: &config::Listener| {
-            let made = self.vault.acceptor(&tls_settings(tls, listener), &sources(tls));
+            let made =
+                self.vault.acceptor(&tls_settings(tls, listener), &sources(tls), clients(tls).as_ref());
             made.map(Arc::new).map_err(|error| chain(&error))
         };
         let connector = |name: &str, upstream: &config::Upstream| match &upstream.tls {
@@ -115,6 +116,10 @@ fn connector_settings(protocol: upstream::Protocol, tls: &upstream::Tls) -> conn
     }
 }
 
+/// Handshakes at one time unless a listener says otherwise: some tens of megabytes, and more than
+/// two thousand a second when each takes a second on a slow network.
+const HANDSHAKES: u32 = 4096;
+
 fn tls_settings(tls: &config::listener::Tls, listener: &config::Listener) -> tls::Settings {
     let protocol = |protocol: &Protocol| match protocol {
         Protocol::H1 => tls::Protocol::H1,
@@ -131,7 +136,20 @@ fn tls_settings(tls: &config::listener::Tls, listener: &config::Listener) -> tls
         },
         resumption: if tls.session_tickets { tls::Resumption::Tickets } else { tls::Resumption::Off },
         handshake_timeout: tls.handshake_timeout.get(),
+        max_handshakes: tls.max_handshakes.fixed().unwrap_or(HANDSHAKES) as usize,
     }
+}
+
+/// How clients are judged; `None` when they are not.
+fn clients(tls: &config::listener::Tls) -> Option<TrustSources> {
+    let demand = match tls.client_auth {
+        ClientAuth::Off => return None,
+        ClientAuth::Optional => Demand::Optional,
+        ClientAuth::Required => Demand::Required,
+    };
+    let path = |file: &Option<Spanned<PathBuf>>| file.as_ref().map(|path| path.get_ref().clone());
+    // Without a file of authorities nobody is trusted: the check of the configuration says so.
+    Some(TrustSources { demand, ca: path(&tls.client_ca).unwrap_or_default(), crl: path(&tls.client_crl) })
 }
 
 fn sources(tls: &config::listener::Tls) -> Sources {

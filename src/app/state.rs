@@ -9,7 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{BoxFuture, Readiness, View};
 use crate::observe::log::Log;
-use crate::observe::metrics::{EndpointFigures, Figures, Health, Registry, UpstreamFigures};
+use crate::observe::metrics::{
+    EndpointFigures, Figures, HandshakeFigures, Health, Registry, UpstreamFigures,
+};
 use crate::observe::writer::Writer;
 use crate::server::Team;
 use crate::snapshot::Live;
@@ -89,7 +91,14 @@ impl View for State {
         let shown = snapshot.upstreams.iter().filter_map(|upstream| upstream.connector()?.expiry());
         let expiry = stores.map(|store| store.earliest_expiry()).chain(shown);
         let expiry = expiry.filter_map(|expiry| u64::try_from(expiry).ok()).min();
+        let handshakes = snapshot.listeners().filter_map(|listener| {
+            let occupancy = listener.tls.as_ref()?.occupancy();
+            let (running, waiting) = (occupancy.running as u64, occupancy.waiting as u64);
+            Some(HandshakeFigures { listener: listener.name.to_string(), running, waiting })
+        });
+        let handshakes = handshakes.collect();
         self.registry.encode(Figures {
+            handshakes,
             generation: snapshot.generation.0,
             configuration_age: snapshot.since.elapsed(),
             reloads_succeeded: self.reloads.load(Relaxed),

@@ -14,7 +14,9 @@ use super::tree;
 
 mod listener;
 mod middleware;
+mod passthrough;
 mod route;
+mod tls;
 mod upstream;
 
 /// The names that are defined, by their table.
@@ -38,6 +40,7 @@ pub(super) fn check(config: &Config, context: &Context<'_>, wrong: &mut Vec<Wron
     names(config, &mut findings);
     listener::check(config, &mut findings);
     route::check(config, &mut findings);
+    passthrough::check(config, &mut findings);
     middleware::check(config, &mut findings);
     upstream::check(config, &mut findings);
 }

@@ -9,9 +9,10 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
+use crate::http::identity::Part;
 use crate::http::path::EncodedSlashes;
 use crate::tagged;
-use crate::units::{self, Bytes, Duration, Limit, Timeout, UnitError};
+use crate::units::{self, Auto, Bytes, Duration, FieldName, Limit, Timeout, UnitError};
 
 /// One listener; it may have several addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -20,6 +21,8 @@ pub struct Listener {
     /// Addresses; at least one.
     #[serde(deserialize_with = "tagged::one_or_many")]
     pub bind: Vec<Spanned<Bind>>,
+    /// What is done with connections. Default: http.
+    pub mode: Mode,
     /// Versions of HTTP that are offered. Default: h1 and h2.
     pub protocols: Vec<Protocol>,
     /// The PROXY protocol of load balancers in front. Default: off.
@@ -40,6 +43,7 @@ impl Default for Listener {
     fn default() -> Listener {
         Listener {
             bind: Vec::new(),
+            mode: Mode::Http,
             protocols: vec![Protocol::H1, Protocol::H2],
             proxy_protocol: ProxyProtocol::Off,
             redirect_https: false,
@@ -114,6 +118,17 @@ impl<'de> Deserialize<'de> for Bind {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Bind, D::Error> {
         units::text(deserializer, "an address such as \"127.0.0.1:8080\"")
     }
+}
+
+/// What is done with connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// They carry HTTP.
+    #[default]
+    Http,
+    /// Their bytes are passed on as they are; routes match on the server name of TLS.
+    Tcp,
 }
 
 /// A version of HTTP towards the client.
@@ -212,8 +227,23 @@ pub struct Tls {
     pub min_version: TlsVersion,
     /// Whether sessions resume by tickets. Default: true.
     pub session_tickets: bool,
-    /// Longest time of a handshake. Default: 10s.
+    /// Longest time of a handshake, the wait for its turn included. Default: 10s.
     pub handshake_timeout: Timeout,
+    /// Handshakes that run at one time, over all workers; further ones wait within
+    /// `handshake_timeout`. Default: 0 = 4096.
+    pub max_handshakes: Auto<u32>,
+    /// What becomes of clients that speak clear text. Default: refuse.
+    pub clear_text: ClearText,
+    /// Whether clients show certificates. Default: off.
+    pub client_auth: ClientAuth,
+    /// Certificates of the authorities whose clients come in, a PEM file. Default: none.
+    #[serde(deserialize_with = "tagged::unless_empty")]
+    pub client_ca: Option<Spanned<PathBuf>>,
+    /// Their revocation lists, a PEM file. Default: none.
+    #[serde(deserialize_with = "tagged::unless_empty")]
+    pub client_crl: Option<Spanned<PathBuf>>,
+    /// What endpoints are told of a client's certificate. Default: nothing.
+    pub client_identity: ClientIdentity,
 }
 
 impl Default for Tls {
@@ -224,7 +254,72 @@ impl Default for Tls {
             min_version: TlsVersion::Tls12,
             session_tickets: true,
             handshake_timeout: Timeout::from_secs(10),
+            max_handshakes: Auto::Auto,
+            clear_text: ClearText::Refuse,
+            client_auth: ClientAuth::Off,
+            client_ca: None,
+            client_crl: None,
+            client_identity: ClientIdentity::default(),
         }
+    }
+}
+
+/// What becomes of clients that speak clear text to a TLS port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClearText {
+    /// 400, and the connection is closed.
+    #[default]
+    Refuse,
+    /// 308 to https on the same port.
+    Redirect,
+    /// They are served as http.
+    Serve,
+}
+
+/// Whether clients show certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// They are not asked.
+    #[default]
+    Off,
+    /// They may; one that is shown must be valid.
+    Optional,
+    /// They must.
+    Required,
+}
+
+/// Names of the header fields that tell endpoints of a client's certificate,
+/// `client_identity = { subject = "x-client-subject" }`. What a client itself sends under these
+/// names is removed, on every listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientIdentity {
+    /// The subject as text (RFC 4514), `CN=alice,O=Example`. Default: none.
+    #[serde(deserialize_with = "tagged::unless_empty")]
+    pub subject: Option<Spanned<FieldName>>,
+    /// The alternative names, `DNS:a.example,URI:spiffe://example/a`. Default: none.
+    #[serde(deserialize_with = "tagged::unless_empty")]
+    pub san: Option<Spanned<FieldName>>,
+    /// SHA-256 in hex. Default: none.
+    #[serde(deserialize_with = "tagged::unless_empty")]
+    pub fingerprint: Option<Spanned<FieldName>>,
+    /// The certificate itself, base64 of its DER between colons (RFC 9440). Default: none.
+    #[serde(deserialize_with = "tagged::unless_empty")]
+    pub certificate: Option<Spanned<FieldName>>,
+}
+
+impl ClientIdentity {
+    /// What is told, and where.
+    pub fn parts(&self) -> impl Iterator<Item = (Part, &Spanned<FieldName>)> {
+        let parts = [
+            (Part::Subject, &self.subject),
+            (Part::San, &self.san),
+            (Part::Fingerprint, &self.fingerprint),
+            (Part::Certificate, &self.certificate),
+        ];
+        parts.into_iter().filter_map(|(part, name)| Some((part, name.as_ref()?)))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use toml::Spanned;
 
+use self::listener::Mode;
 use crate::middleware;
 use crate::route;
 
@@ -70,6 +71,19 @@ pub struct Config {
 }
 
 impl Config {
+    /// What a route serves: whole connections when it has server names or stands at a listener in
+    /// tcp mode by name.
+    pub fn serves(&self, route: &route::settings::Settings) -> route::Serves {
+        let is_tcp = |name: &Spanned<String>| {
+            self.listeners.get(name.get_ref().as_str()).is_some_and(|listener| listener.mode == Mode::Tcp)
+        };
+        if !route.sni.is_empty() || route.listeners.iter().any(is_tcp) {
+            route::Serves::Connections
+        } else {
+            route::Serves::Requests
+        }
+    }
+
     /// The name of the route at this place of the list: its own, or `route-N` counted from 1.
     pub fn route_name(&self, index: usize) -> String {
         let own = self.routes.get(index).and_then(|route| route.get_ref().name.as_ref());

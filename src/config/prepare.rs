@@ -66,6 +66,7 @@ pub(super) fn resolve_paths(tree: &mut DeTable<'_>, directory: &Path) {
         let prefix = match path.as_slice() {
             ["listener", _, "tls", "certificates", "cert" | "key"] => "",
             ["upstream", _, "tls", "ca" | "client_cert" | "client_key"] => "",
+            ["listener", _, "tls", "client_ca" | "client_crl"] => "",
             ["log", "access"] if !matches!(text.as_ref(), "off" | "stdout") => "",
             ["listener", _, "bind"] | ["admin", "bind"] => "unix:",
             ["upstream", _, "endpoints"] | ["upstream", _, "endpoints", "address"] => "unix:",

@@ -1,10 +1,12 @@
 //! One request and its response, as middlewares see them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use super::fields::Span;
 use super::forwarded::Forwarded;
 use super::head::{RequestHead, ResponseHead};
+use super::identity::Identity;
 use super::name::Name;
 use super::recode::Recoder;
 
@@ -28,7 +30,7 @@ impl Scheme {
 }
 
 /// Who asks: facts of the connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     /// The address of the peer, or what a PROXY protocol header told; `0.0.0.0:0` for a unix socket.
     pub address: SocketAddr,
@@ -38,6 +40,8 @@ pub struct Client {
     pub scheme: Scheme,
     /// The version of TLS; `None` on clear text.
     pub tls: Option<&'static str>,
+    /// What its certificate says, when it has shown one.
+    pub identity: Option<Arc<Identity>>,
     /// Number of the listener in the snapshot, for routes that name listeners.
     pub listener: u32,
     /// Whether the peer is in `trusted_proxies`, so that its forwarding fields are believed.
@@ -56,6 +60,7 @@ impl Default for Client {
             local: nobody,
             scheme: Scheme::Http,
             tls: None,
+            identity: None,
             listener: 0,
             trusted: false,
             real: nobody.ip(),
@@ -117,6 +122,7 @@ impl Exchange {
         self.response.clear();
         self.reply.clear();
         (self.grpc_web, self.upload, self.download) = (None, None, None);
+        self.client.identity = None;
     }
 
     /// Gives the request an identity: that of a trusted proxy, else these bytes as a UUIDv7

@@ -59,6 +59,8 @@ reasons! {
         "No route serves this host, and the listener closes such connections." "Add the host to a route, or look who sends requests here."
     BadRequestLine "bad_request.line" 400 Client
         "The request line is not method, target and version with single spaces." "The client does not speak HTTP/1.1, or speaks TLS to a clear-text port."
+    ClearTextOnTlsPort "clear_text_on_tls_port" 400 Client
+        "The client speaks clear text to a port that speaks TLS." "Use https, or see clear_text of the listener's tls table."
     BadRequestField "bad_request.field" 400 Client
         "A field line breaks RFC 9110 §5: no colon, bad name, folding or a control byte." "Look at the client's header fields; something between may have rewritten them."
     BadRequestTarget "bad_request.target" 400 Client

@@ -3,8 +3,10 @@
 //! A replacement goes live only when it is whole, fits its key and is not expired; otherwise the
 //! certificate in use stays and the refusal is reported once per content.
 
+mod identity;
 mod names;
 mod read;
+mod trust;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
@@ -16,10 +18,12 @@ use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+pub use identity::{IdentityError, identity};
 use names::Names;
 pub use read::CertificateError;
 use read::{Certificate, Text};
 pub(super) use read::{FileText, Text as PairText};
+pub use trust::{Demand, Trust, TrustSources, TrustStore};
 
 /// A file this young is read again although nothing shows a change: two writes within one tick of
 /// the file system's clock leave the same times.
@@ -60,6 +64,23 @@ pub enum Event {
         cert: PathBuf,
         /// What is wrong with it.
         error: CertificateError,
+    },
+    /// New connections are judged by other authorities or revocation lists.
+    TrustChanged {
+        /// The file of the authorities.
+        ca: PathBuf,
+    },
+    /// Other authorities or lists were refused; those in use stay.
+    TrustRefused {
+        /// The file of the authorities.
+        ca: PathBuf,
+        /// What is wrong.
+        error: CertificateError,
+    },
+    /// A revocation list in use has expired: no client certificate is taken until it is renewed.
+    ListsExpired {
+        /// The file of the lists.
+        crl: PathBuf,
     },
 }
 
@@ -109,7 +130,7 @@ impl CertificateStore {
     pub fn load(sources: Sources, now: SystemTime) -> Result<Self, CertificateError> {
         let mut files = Vec::with_capacity(sources.files.len());
         for pair in sources.files {
-            let stamps = stamps(&pair);
+            let stamps = stamps(pair.paths());
             let text = Text::read(&pair)?;
             let live = Arc::new(text.parse(&pair, now)?);
             let seen = Seen { stamps, digest: text.digest(), settled: settled(&stamps, now) };
@@ -156,9 +177,15 @@ impl Watched {
     }
 }
 
+impl Files {
+    fn paths(&self) -> [Option<&Path>; 2] {
+        [Some(&self.cert), Some(&self.key)]
+    }
+}
+
 impl WatchedFiles {
     fn refresh(&mut self, now: SystemTime) -> Option<Event> {
-        let stamps = stamps(&self.files);
+        let stamps = stamps(self.files.paths());
         if self.seen.settled && stamps == self.seen.stamps {
             return None;
         }
@@ -184,7 +211,7 @@ impl WatchedFiles {
     }
 }
 
-fn stamps(files: &Files) -> [Option<Stamp>; 2] {
+fn stamps(paths: [Option<&Path>; 2]) -> [Option<Stamp>; 2] {
     let stamp = |path: &Path| {
         let metadata = std::fs::metadata(path).ok()?;
         Some(Stamp {
@@ -194,7 +221,7 @@ fn stamps(files: &Files) -> [Option<Stamp>; 2] {
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         })
     };
-    [stamp(&files.cert), stamp(&files.key)]
+    paths.map(|path| path.and_then(stamp))
 }
 
 /// Whether a later write would leave other times than these. A clock that went back makes the

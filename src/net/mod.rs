@@ -2,6 +2,7 @@
 
 pub mod buffer;
 pub mod certs;
+pub mod client_hello;
 pub mod connector;
 pub mod flood;
 pub mod frames;
@@ -13,6 +14,7 @@ pub mod proxy_protocol;
 pub mod secure;
 pub mod stream;
 pub mod tls;
+pub mod turn;
 pub mod vault;
 pub mod wire;
 

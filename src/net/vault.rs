@@ -4,6 +4,7 @@
 //! in use is not read, or refused, again.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,7 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::ProducesTickets;
 use tokio::time::MissedTickBehavior;
 
-use super::certs::{CertificateStore, Event, Sources};
+use super::certs::{CertificateStore, Event, Sources, TrustSources, TrustStore};
 use super::connector::{self, Connector, ConnectorError};
 use super::tls::{Acceptor, Settings, TlsError};
 
@@ -26,6 +27,8 @@ pub struct Vault {
     stores: Mutex<HashMap<Sources, Weak<CertificateStore>>>,
     /// Weak as well: a connector ends with the last upstream that uses it.
     connectors: Mutex<HashMap<connector::Settings, Weak<Connector>>>,
+    /// The same for what clients are judged by.
+    trusts: Mutex<HashMap<TrustSources, Weak<TrustStore>>>,
 }
 
 impl Vault {
@@ -34,7 +37,12 @@ impl Vault {
     /// # Errors
     /// When the system gives no randomness.
     pub fn new() -> Result<Self, TlsError> {
-        Ok(Self { tickets: Ticketer::new()?, stores: Mutex::default(), connectors: Mutex::default() })
+        Ok(Self {
+            tickets: Ticketer::new()?,
+            stores: Mutex::default(),
+            connectors: Mutex::default(),
+            trusts: Mutex::default(),
+        })
     }
 
     /// The TLS side of a listener. Files that a living listener uses already are not read again;
@@ -42,8 +50,14 @@ impl Vault {
     ///
     /// # Errors
     /// A certificate that can not be used, or none at all.
-    pub fn acceptor(&self, settings: &Settings, sources: &Sources) -> Result<Acceptor, TlsError> {
-        Acceptor::new(settings, self.store(sources)?, &self.tickets)
+    pub fn acceptor(
+        &self,
+        settings: &Settings,
+        sources: &Sources,
+        clients: Option<&TrustSources>,
+    ) -> Result<Acceptor, TlsError> {
+        let trust = clients.map(|clients| self.trust(clients)).transpose()?;
+        Acceptor::new(settings.clone(), self.store(sources)?, trust, &self.tickets)
     }
 
     /// The TLS side of an upstream. One that a living upstream uses already is used again with its
@@ -52,7 +66,7 @@ impl Vault {
     /// # Errors
     /// A file that can not be used, or no authority at all.
     pub fn connector(&self, settings: &connector::Settings) -> Result<Arc<Connector>, ConnectorError> {
-        let mut connectors = self.connectors();
+        let mut connectors = lock(&self.connectors);
         if let Some(known) = connectors.get(settings).and_then(Weak::upgrade) {
             return Ok(known);
         }
@@ -64,7 +78,7 @@ impl Vault {
 
     /// Reads again what upstreams use, and logs what is new. Blocks on files.
     fn refresh_connectors(&self, now: SystemTime) {
-        let living: Vec<_> = self.connectors().values().filter_map(Weak::upgrade).collect();
+        let living: Vec<_> = lock(&self.connectors).values().filter_map(Weak::upgrade).collect();
         for connector in living {
             let files = connector.settings().files();
             match connector.refresh(now) {
@@ -77,16 +91,14 @@ impl Vault {
         }
     }
 
-    fn connectors(&self) -> MutexGuard<'_, HashMap<connector::Settings, Weak<Connector>>> {
-        self.connectors.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Reads again what has changed. Blocks on files.
     pub fn refresh(&self, now: SystemTime) -> Vec<Event> {
         // Collected first: a reload does not wait for the files.
-        let living: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        let living: Vec<_> = lock(&self.stores).values().filter_map(Weak::upgrade).collect();
+        let trusts: Vec<_> = lock(&self.trusts).values().filter_map(Weak::upgrade).collect();
         self.refresh_connectors(now);
-        living.iter().flat_map(|store| store.refresh(now)).collect()
+        let certificates = living.iter().flat_map(|store| store.refresh(now));
+        certificates.chain(trusts.iter().filter_map(|store| store.refresh(now))).collect()
     }
 
     /// Follows the files until it is dropped: a replacement is live within about a second. Each
@@ -106,20 +118,33 @@ impl Vault {
     }
 
     fn store(&self, sources: &Sources) -> Result<Arc<CertificateStore>, TlsError> {
-        let known = self.lock().get(sources).and_then(Weak::upgrade);
-        if let Some(store) = known {
-            return Ok(store);
-        }
-        let store = Arc::new(CertificateStore::load(sources.clone(), SystemTime::now())?);
-        let mut stores = self.lock();
-        stores.retain(|_, store| store.strong_count() > 0);
-        stores.insert(sources.clone(), Arc::downgrade(&store));
-        Ok(store)
+        shared(&self.stores, sources, || Ok(CertificateStore::load(sources.clone(), SystemTime::now())?))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Sources, Weak<CertificateStore>>> {
-        self.stores.lock().unwrap_or_else(PoisonError::into_inner)
+    fn trust(&self, sources: &TrustSources) -> Result<Arc<TrustStore>, TlsError> {
+        shared(&self.trusts, sources, || Ok(TrustStore::load(sources.clone(), SystemTime::now())?))
     }
+}
+
+/// The living value of that key, or a new one; the lock is not held while it is made.
+fn shared<K: Clone + Eq + Hash, V>(
+    map: &Mutex<HashMap<K, Weak<V>>>,
+    key: &K,
+    make: impl FnOnce() -> Result<V, TlsError>,
+) -> Result<Arc<V>, TlsError> {
+    let known = lock(map).get(key).and_then(Weak::upgrade);
+    if let Some(value) = known {
+        return Ok(value);
+    }
+    let value = Arc::new(make()?);
+    let mut map = lock(map);
+    map.retain(|_, value| value.strong_count() > 0);
+    map.insert(key.clone(), Arc::downgrade(&value));
+    Ok(value)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn log(event: &Event) {
@@ -130,6 +155,16 @@ fn log(event: &Event) {
         Event::Refused { cert, error } => {
             let cert = cert.display();
             tracing::error!(%cert, %error, "certificate refused, the one in use stays");
+        }
+        Event::TrustChanged { ca } => {
+            tracing::info!(ca = %ca.display(), "authorities or revocation lists replaced");
+        }
+        Event::TrustRefused { ca, error } => {
+            let ca = ca.display();
+            tracing::error!(%ca, %error, "authorities or revocation lists refused, those in use stay");
+        }
+        Event::ListsExpired { crl } => {
+            tracing::error!(crl = %crl.display(), "a revocation list has expired, client certificates are refused");
         }
     }
 }

@@ -31,6 +31,11 @@ impl Wire {
         Wire { stream, input: Buffer::default(), output: Buffer::default(), full_reads: 0, written: 0 }
     }
 
+    /// A stream whose first bytes were read already.
+    pub fn with_input(stream: Stream, input: Buffer) -> Wire {
+        Wire { input, ..Wire::new(stream) }
+    }
+
     /// Bytes that the socket has taken since the wire was made.
     pub fn written(&self) -> u64 {
         self.written

@@ -14,6 +14,7 @@ mod grpc;
 pub mod h2;
 pub mod journal;
 pub mod link;
+pub mod passthrough;
 mod plan;
 pub mod pool;
 pub mod pump;
@@ -56,6 +57,10 @@ pub async fn handle<C: Client>(
     room.journal.begin(started);
     room.exchange.identify(worker.identity());
     find_client(listener, &mut room.exchange);
+    view.snapshot.reserved.settle(&mut room.exchange);
+    if !view.snapshot.reserved.is_empty() {
+        room.replay.hide(&view.snapshot.reserved);
+    }
     let patience = Patience::of(listener);
     let ended = match plan::plan(worker, &view, listener, room) {
         Plan::Forward(route, upstream) => {

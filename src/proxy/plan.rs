@@ -2,6 +2,7 @@
 
 use super::reply;
 use super::worker::{Room, View, Worker};
+use crate::http::head::split_port;
 use crate::http::{Exchange, Method, Reason, Scheme, Version};
 use crate::middleware::Step;
 use crate::route::settings::Upgrade;
@@ -25,6 +26,10 @@ pub(super) fn plan<'view>(
 ) -> Plan<'view> {
     if listener.settings.redirect_https && room.exchange.client.scheme == Scheme::Http {
         redirect_to_https(&mut room.exchange);
+        return Plan::Reply(None);
+    }
+    if listener.redirects_clear_text() && room.exchange.client.scheme == Scheme::Http {
+        redirect_to_tls_here(&mut room.exchange);
         return Plan::Reply(None);
     }
     let found = match find(view, listener, &room.exchange) {
@@ -106,6 +111,22 @@ fn act<'view>(worker: &Worker, route: &'view Route, captures: &Captures, room: &
 fn redirect_to_https(exchange: &mut Exchange) {
     let request = &exchange.request;
     let mut location = [Scheme::Https.name().as_bytes(), b"://", request.host(), request.path()].concat();
+    if let Some(query) = request.query() {
+        location.push(b'?');
+        location.extend_from_slice(query);
+    }
+    redirect_to(exchange, 308, &location);
+}
+
+/// The answer to clear text on a TLS port: the same URL with the other scheme, on the same port.
+fn redirect_to_tls_here(exchange: &mut Exchange) {
+    let request = &exchange.request;
+    let mut location = [Scheme::Https.name().as_bytes(), b"://", request.authority()].concat();
+    let port = exchange.client.local.port();
+    if split_port(request.authority()).1.is_none() && port != 443 {
+        location.extend_from_slice(format!(":{port}").as_bytes());
+    }
+    location.extend_from_slice(request.path());
     if let Some(query) = request.query() {
         location.push(b'?');
         location.extend_from_slice(query);

@@ -164,10 +164,19 @@ impl Pool {
         if self.protocol.get() == Protocol::H2 {
             return Err(Reason::TunnelImpossible);
         }
-        let limit = self.settings.get().connect_timeout.get();
-        let connecting = tokio::time::timeout(limit, self.dial(greeting, Purpose::Tunnel));
-        let stream = connecting.await.unwrap_or(Err(Reason::ConnectTimeout))?;
+        let stream = self.connect_raw(greeting).await?;
         Ok(Link::H1(Box::new(H1Link::new(stream))))
+    }
+
+    /// Opens a connection for bytes that are passed through: nothing of ours is said on it but what
+    /// it begins with.
+    ///
+    /// # Errors
+    /// As [`Pool::connect`].
+    pub async fn connect_raw(&self, greeting: Greeting) -> Result<Stream, Reason> {
+        let limit = self.settings.get().connect_timeout.get();
+        let dialling = self.dial(greeting, Purpose::Tunnel);
+        tokio::time::timeout(limit, dialling).await.unwrap_or(Err(Reason::ConnectTimeout))
     }
 
     /// A stream on a connection that has room, or on one that is opened when it is our turn.

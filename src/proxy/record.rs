@@ -21,7 +21,24 @@ pub(super) fn record(worker: &Worker, view: &View, listener: &Listener, room: &m
     }
     let mut access = worker.access.borrow_mut();
     if access.is_on() {
-        write_line(&mut access, view, listener, room, route, duration);
+        let version = room.exchange.request.version.name();
+        write_line(&mut access, view, listener, room, route, duration, version);
+    }
+}
+
+/// Counts and logs a connection that was passed through.
+pub(super) fn connection(worker: &Worker, view: &View, listener: &Listener, room: &Room) {
+    let journal = &room.journal;
+    let duration = journal.started.elapsed();
+    let route = journal.route.and_then(|number| view.snapshot.routes.get(number as usize));
+    let number = route.map_or(RouteId::NONE, |route| route.number);
+    worker.shard.request(number, journal.status(), duration, journal.sent, journal.received);
+    if let Some(reason) = journal.reason {
+        worker.shard.reason(reason as usize);
+    }
+    let mut access = worker.access.borrow_mut();
+    if access.is_on() {
+        write_line(&mut access, view, listener, room, route, duration, "TCP");
     }
 }
 
@@ -32,6 +49,7 @@ fn write_line(
     room: &Room,
     route: Option<&Route>,
     duration: Duration,
+    version: &str,
 ) {
     let (journal, request) = (&room.journal, &room.exchange.request);
     let upstream = journal.upstream.and_then(|number| view.snapshot.upstreams.get(number));
@@ -46,7 +64,7 @@ fn write_line(
         method: request.method_text(),
         path: if request.path().is_empty() { raw } else { request.path() },
         query: request.query(),
-        version: request.version.name(),
+        version,
         host: request.authority(),
         status: journal.status(),
         received: journal.received,
@@ -62,6 +80,7 @@ fn write_line(
         user_agent: field(Name::UserAgent),
         referer: field(Name::Referer),
         tls: room.exchange.client.tls,
+        tls_client: room.exchange.client.identity.as_ref().map(|identity| identity.subject.as_bytes()),
     };
     let attempts = room.failed.iter().map(|failed| Attempt {
         endpoint: failed.endpoint.name(),

@@ -1,8 +1,10 @@
 //! The beginning of a request body, kept so that another attempt can send it again.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::pump::Source;
+use crate::http::identity::Reserved;
 use crate::http::{Fields, Reason};
 
 /// What is kept of a request body.
@@ -13,6 +15,9 @@ pub struct Replay {
     sent: usize,
     limit: usize,
     overflowed: bool,
+    /// Names that a client may not use, in its trailers either.
+    reserved: Option<Arc<Reserved>>,
+    none: Fields,
 }
 
 /// What a replay keeps of its memory between requests.
@@ -29,6 +34,11 @@ impl Replay {
     /// Keeps bodies of up to `limit` bytes.
     pub fn keep(&mut self, limit: usize) {
         self.limit = limit;
+    }
+
+    /// From now on trailers with one of these names stay behind.
+    pub fn hide(&mut self, reserved: &Arc<Reserved>) {
+        self.reserved = Some(reserved.clone());
     }
 
     /// Begins another attempt; `false` when the body is past what was kept.
@@ -90,6 +100,11 @@ impl<S: Source> Source for Upload<'_, S> {
     }
 
     fn trailers(&self) -> &Fields {
-        self.source.trailers()
+        let trailers = self.source.trailers();
+        match &self.replay.reserved {
+            // Who forges an identity loses all of them: nobody honest sends such a one.
+            Some(reserved) if reserved.is_in(trailers) => &self.replay.none,
+            _ => trailers,
+        }
     }
 }

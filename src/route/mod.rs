@@ -15,6 +15,7 @@
 mod captures;
 mod conditions;
 mod hosts;
+mod names;
 mod paths;
 pub mod redirect;
 pub mod rewrite;
@@ -34,6 +35,7 @@ use std::net::IpAddr;
 use toml::Spanned;
 
 pub use captures::{Captures, MAX_CAPTURES};
+pub use names::ServerNames;
 pub use redirect::Redirect;
 pub use rewrite::Rewrite;
 pub use settings::Settings;
@@ -69,10 +71,21 @@ pub struct Match {
 /// One route of a table: its settings, and its listeners as numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
+    /// What the route serves; a table finds those for requests only.
+    pub serves: Serves,
     /// The conditions are taken from here.
     pub settings: &'a Settings,
     /// Numbers of the listeners that `settings.listeners` names; empty is all.
     pub listeners: &'a [u32],
+}
+
+/// What a route serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// Requests of HTTP.
+    Requests,
+    /// Whole connections, which are passed through.
+    Connections,
 }
 
 /// Why no table can be built.
@@ -116,7 +129,9 @@ impl Table {
         for (number, entry) in (0..).zip(entries) {
             check_captures(number, &entry.settings.path)?;
             let own = Conditions::new(entry.settings, entry.listeners);
-            routes.push((Reverse(own.count()), number, entry.settings));
+            if entry.serves == Serves::Requests {
+                routes.push((Reverse(own.count()), number, entry.settings));
+            }
             conditions.push(own);
         }
         // Each list in an index then has the routes with more conditions first.

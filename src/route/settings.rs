@@ -31,6 +31,9 @@ pub struct Settings {
     /// Hosts. Default: empty = any.
     #[serde(deserialize_with = "tagged::one_or_many")]
     pub host: Vec<Spanned<HostPattern>>,
+    /// Server names of TLS, for listeners in tcp mode only. Default: empty = any.
+    #[serde(deserialize_with = "tagged::one_or_many")]
+    pub sni: Vec<Spanned<HostPattern>>,
     /// Paths. Default: empty = any.
     #[serde(deserialize_with = "tagged::one_or_many")]
     pub path: Vec<Spanned<PathPattern>>,

@@ -74,8 +74,12 @@ fn routes(texts: &[&str]) -> Vec<(Settings, Vec<u32>)> {
 }
 
 fn table(routes: &[(Settings, Vec<u32>)]) -> Table {
-    Table::new(routes.iter().map(|(settings, listeners)| Entry { settings, listeners }))
-        .expect("a valid table")
+    Table::new(routes.iter().map(|(settings, listeners)| Entry {
+        serves: Serves::Requests,
+        settings,
+        listeners,
+    }))
+    .expect("a valid table")
 }
 
 fn found(texts: &[&str], request: &Request) -> Option<u32> {
@@ -180,7 +184,12 @@ fn captures_come_with_the_match_in_the_order_of_the_first_path() {
 fn a_path_with_too_many_captures_is_refused() {
     let path: String = (0..=MAX_CAPTURES).map(|number| format!("/{{a{number}}}")).collect();
     let routes = routes(&["", &format!("path = '{path}'")]);
-    let error = Table::new(routes.iter().map(|(settings, listeners)| Entry { settings, listeners })).err();
+    let error = Table::new(routes.iter().map(|(settings, listeners)| Entry {
+        serves: Serves::Requests,
+        settings,
+        listeners,
+    }))
+    .err();
     assert_eq!(error, Some(TableError::TooManyCaptures { route: 1, path }));
 }
 

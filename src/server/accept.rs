@@ -6,20 +6,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::task::{AbortHandle, spawn_local};
-use tokio_rustls::server::TlsStream;
 
-use super::opening::{Agreed, begin};
+use super::opening::{Agreed, begin, begin_with};
 use super::proxied;
 use super::team::{Command, Presence, Team};
 use super::visit::Visit;
+use super::{h1, tcp};
+use crate::config::listener::{ClearText, Mode};
 use crate::http::{Client as Peer, Reason, Scheme};
-use crate::net::tls::{Acceptor, Handshake, HandshakeError, Version};
-use crate::net::{Stream, listen};
+use crate::net::certs::{IdentityError, identity};
+use crate::net::tls::{Acceptor, Greeting, Handshake, HandshakeError, Version};
+use crate::net::turn::Turn;
+use crate::net::{Stream, Wire, listen};
 use crate::observe::metrics;
 use crate::proxy::Worker;
-use crate::snapshot::Listener;
 
 /// How long an accept loop rests when the process is out of descriptors or memory.
 const EXHAUSTED: Duration = Duration::from_millis(50);
@@ -29,6 +32,7 @@ pub(super) struct Door {
     pub number: usize,
     pub team: Team,
     pub worker: Rc<Worker>,
+    pub turn: Rc<Turn>,
 }
 
 impl Door {
@@ -131,51 +135,79 @@ impl Door {
         listener.judge(&mut peer);
         let visit = Visit { worker, listener, peer, guard };
         if proxied::is_announced(&visit, &stream) {
-            drop(spawn_local(proxied::introduce(visit, stream)));
+            drop(spawn_local(proxied::introduce(visit, stream, self.turn.clone())));
         } else {
-            converse(visit, stream);
+            converse(visit, stream, &self.turn);
         }
     }
 }
 
 /// Goes on with what the client itself sends.
-pub(super) fn converse(visit: Visit, stream: Stream) {
+pub(super) fn converse(visit: Visit, stream: Stream, turn: &Rc<Turn>) {
+    if visit.listener.settings.mode == Mode::Tcp {
+        return drop(spawn_local(tcp::serve(visit, stream)));
+    }
     match (visit.listener.tls.clone(), stream) {
-        (Some(acceptor), Stream::Tcp(stream)) => drop(spawn_local(greet_tls(visit, acceptor, stream))),
+        (Some(acceptor), Stream::Tcp(stream)) => {
+            drop(spawn_local(greet_tls(visit, acceptor, stream, turn.clone())));
+        }
+        // A socket of the service manager may be a UNIX one, which carries no TLS.
+        (Some(acceptor), Stream::Unix(_)) if acceptor.demands_certificates() => {
+            tracing::debug!(listener = &*visit.listener.name, "no client certificate over a UNIX socket");
+        }
         (_, stream) => begin(visit, stream, Agreed::Nothing),
     }
 }
 
 /// Makes the TLS handshake, then begins to speak HTTP.
-async fn greet_tls(mut visit: Visit, acceptor: Arc<Acceptor>, stream: TcpStream) {
-    if let Some(stream) = handshake(&visit.worker, &visit.listener, &acceptor, stream).await {
-        visit.peer.tls = Some(Handshake::of(stream.get_ref().1).version.as_str());
-        let agreed = Agreed::by_alpn(stream.get_ref().1.alpn_protocol());
-        begin(visit, Stream::Tls(stream), agreed);
+async fn greet_tls(mut visit: Visit, acceptor: Arc<Acceptor>, stream: TcpStream, turn: Rc<Turn>) {
+    let greeting = match acceptor.accept(stream, &turn).await {
+        Ok(greeting) => greeting,
+        Err(error) => return failed(&visit, &error),
+    };
+    let stream = match greeting {
+        Greeting::Tls(stream) => stream,
+        Greeting::ClearText(stream, read) => {
+            return greet_clear_text(visit, Wire::with_input(Stream::Tcp(stream), read)).await;
+        }
+    };
+    let handshake = Handshake::of(stream.get_ref().1);
+    visit.worker.shard.handshake(visit.listener.counted, counted(&handshake));
+    visit.peer.tls = Some(handshake.version.as_str());
+    if let Err(error) = introduce(&mut visit, stream.get_ref().1.peer_certificates()) {
+        tracing::debug!(listener = &*visit.listener.name, %error, "client refused");
+        return;
+    }
+    let agreed = Agreed::by_alpn(stream.get_ref().1.alpn_protocol());
+    begin(visit, Stream::Tls(stream), agreed);
+}
+
+/// Keeps what the client's certificate says for all of its requests.
+fn introduce(visit: &mut Visit, shown: Option<&[CertificateDer<'static>]>) -> Result<(), IdentityError> {
+    if let Some(certificate) = shown.and_then(|chain| chain.first()) {
+        visit.peer.identity = Some(Arc::new(identity(certificate, &visit.listener.identity)?));
+    }
+    Ok(())
+}
+
+/// A client that does not speak TLS on a port that does.
+async fn greet_clear_text(mut visit: Visit, wire: Wire) {
+    visit.peer.scheme = Scheme::Http;
+    let settings = visit.listener.settings.tls.as_ref();
+    match settings.map_or(ClearText::Refuse, |tls| tls.get_ref().clear_text) {
+        ClearText::Refuse => h1::turn_away(visit, wire, Reason::ClearTextOnTlsPort).await,
+        ClearText::Redirect | ClearText::Serve => begin_with(visit, wire, Agreed::Nothing),
     }
 }
 
-async fn handshake(
-    worker: &Worker,
-    listener: &Listener,
-    acceptor: &Acceptor,
-    stream: TcpStream,
-) -> Option<Box<TlsStream<TcpStream>>> {
-    match acceptor.accept(stream).await {
-        Ok(stream) => {
-            worker.shard.handshake(listener.counted, counted(&Handshake::of(stream.get_ref().1)));
-            Some(stream)
-        }
-        Err(error) => {
-            let outcome = match error {
-                HandshakeError::Timeout => metrics::Handshake::TimedOut,
-                _ => metrics::Handshake::Failed,
-            };
-            worker.shard.handshake(listener.counted, outcome);
-            tracing::debug!(listener = &*listener.name, %error, "handshake failed");
-            None
-        }
-    }
+fn failed(visit: &Visit, error: &HandshakeError) {
+    let outcome = match error {
+        HandshakeError::Timeout => metrics::Handshake::TimedOut,
+        _ => metrics::Handshake::Failed,
+    };
+    visit.worker.shard.handshake(visit.listener.counted, outcome);
+    let cause = std::error::Error::source(error).map(tracing::field::display);
+    tracing::debug!(listener = &*visit.listener.name, %error, cause, "handshake failed");
 }
 
 /// A handshake as the metrics name it.

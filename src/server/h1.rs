@@ -50,7 +50,7 @@ pub(super) fn serve(mut visit: Visit, wire: Wire) -> impl Future<Output = ()> {
             }
             drop(view);
             let mut room = worker.room();
-            room.exchange.client = *peer;
+            room.exchange.client.clone_from(peer);
             let ended = match connection.read_head(arrived, &mut room) {
                 Ok(()) => {
                     connection.closes |= worker.is_draining();
@@ -84,7 +84,7 @@ pub(super) async fn turn_away(visit: Visit, wire: Wire, reason: Reason) {
     let mut connection = Connection::new(wire, listener.clone(), &timer);
     connection.closes = true;
     let mut room = worker.room();
-    room.exchange.client = *peer;
+    room.exchange.client.clone_from(peer);
     let ended = proxy::refuse(worker, listener, &mut connection, &mut room, &timer, reason).await;
     worker.give_back(room);
     if ended == Ended::Complete {

@@ -230,7 +230,7 @@ impl Conversation<'_> {
         }
         self.requests += 1;
         self.quiet = None;
-        let (worker, listener, peer) = (self.worker.clone(), self.listener.clone(), self.peer);
+        let (worker, listener, peer) = (self.worker.clone(), self.listener.clone(), self.peer.clone());
         self.tasks.spawn_local(answer(worker, listener, peer, self.gauge.clone(), request, respond));
     }
 }

@@ -36,7 +36,11 @@ impl Agreed {
 /// Finds out what a connection speaks and goes on in a task for that: a task keeps room for all
 /// of its phases as long as it lives, and most connections are to be small.
 pub(super) fn begin(visit: Visit, stream: Stream, agreed: Agreed) {
-    let wire = Wire::new(stream);
+    begin_with(visit, Wire::new(stream), agreed);
+}
+
+/// The same for a connection whose first bytes were read already.
+pub(super) fn begin_with(visit: Visit, wire: Wire, agreed: Agreed) {
     let offers_h2 = visit.listener.settings.protocols.contains(&Protocol::H2);
     match agreed {
         Agreed::On(protocol) => speak(visit, wire, protocol),

@@ -6,6 +6,7 @@
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::Poll;
 
 use super::accept::converse;
@@ -15,6 +16,7 @@ use crate::config::listener::ProxyProtocol;
 use crate::http::Reason;
 use crate::net::Stream;
 use crate::net::proxy_protocol::{Header, ReceiveError, Told, receive};
+use crate::net::turn::Turn;
 
 /// Whether the connection must begin with a header.
 pub(super) fn is_announced(visit: &Visit, stream: &Stream) -> bool {
@@ -25,7 +27,7 @@ pub(super) fn is_announced(visit: &Visit, stream: &Stream) -> bool {
 }
 
 /// Reads the header, takes over what it tells, and goes on with what follows it.
-pub(super) async fn introduce(mut visit: Visit, stream: Stream) {
+pub(super) async fn introduce(mut visit: Visit, stream: Stream, turn: Rc<Turn>) {
     let Some(header) = header(&visit, &stream).await else { return };
     let peer = &mut visit.peer;
     match header.told {
@@ -40,7 +42,7 @@ pub(super) async fn introduce(mut visit: Visit, stream: Stream) {
         Told::Nothing => {}
     }
     visit.listener.judge(peer);
-    converse(visit, stream);
+    converse(visit, stream, &turn);
 }
 
 /// An IPv4 address that was told as IPv6 is IPv4, as it would be on a socket of ours.

@@ -43,7 +43,7 @@ async fn run(number: usize, team: Team, mut commands: mpsc::Receiver<Command>, w
     tokio::task::spawn_local(async move { sweeper.timers.sweep().await });
     let (mut tidy, mut ticks) = (tokio::time::interval(FLUSH), 0u32);
     tidy.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let door = Rc::new(Door { number, team, worker });
+    let door = Rc::new(Door { number, team, worker, turn: Rc::default() });
     let mut listening: HashMap<Gate, AbortHandle> = HashMap::new();
     loop {
         let command = tokio::select! {

@@ -12,13 +12,15 @@ use std::time::Instant;
 use toml::Spanned;
 
 use super::{Action, Fixed, Listener, Route, Snapshot};
+use crate::config::listener::Mode;
 use crate::config::{self, Config, ConfigError, Report};
+use crate::http::identity::{Part, Reserved};
 use crate::middleware::{self, Middleware};
 use crate::net::Connector;
 use crate::net::tls::Acceptor;
 use crate::observe::metrics::Registry;
 use crate::route::settings::{self, Settings};
-use crate::route::{Entry, Redirect, Rewrite, Split, Table, TableError};
+use crate::route::{Entry, Redirect, Rewrite, ServerNames, Serves, Split, Table, TableError};
 use crate::units::Generation;
 use crate::upstream::Upstream;
 
@@ -82,7 +84,10 @@ pub fn build(config: Config, previous: Option<&Snapshot>, means: &Means<'_>) -> 
     let found = errors.found;
     match table {
         Some(table) if found.is_empty() => {
-            Ok(Snapshot { generation, table, routes, upstreams, listeners, since: Instant::now(), config })
+            let told = listeners.iter().flatten().flat_map(|listener| &listener.identity);
+            let reserved = Arc::new(Reserved::new(told.map(|(_, name)| name.to_string())));
+            let since = Instant::now();
+            Ok(Snapshot { generation, table, routes, upstreams, listeners, reserved, since, config })
         }
         _ => Err(Report::new(found)),
     }
@@ -164,12 +169,39 @@ fn listeners(
             },
         };
         let counted = means.registry.listener(name);
+        let (names, identity) = (server_names(config, name, settings.mode), identity(settings));
         let (name, settings, trusted) = (name.into(), settings.clone(), trusted.clone());
         let (number, forwarded) = (number as u32, config.server.forwarded);
-        listeners[number as usize] =
-            Some(Arc::new(Listener { number, counted, name, settings, tls, trusted, forwarded }));
+        listeners[number as usize] = Some(Arc::new(Listener {
+            number,
+            counted,
+            name,
+            settings,
+            tls,
+            identity,
+            names,
+            trusted,
+            forwarded,
+        }));
     }
     listeners
+}
+
+/// The routes that pass connections of a listener through; none in http mode.
+fn server_names(config: &Config, listener: &str, mode: Mode) -> ServerNames {
+    let routes = (0..).zip(config.routes.iter().map(Spanned::get_ref));
+    ServerNames::new(routes.filter(|(_, route)| {
+        let is_listed = || route.listeners.iter().any(|name| name.get_ref() == listener);
+        mode == Mode::Tcp
+            && config.serves(route) == Serves::Connections
+            && (route.listeners.is_empty() || is_listed())
+    }))
+}
+
+/// What endpoints are told of the certificates of a listener's clients.
+fn identity(listener: &config::Listener) -> Box<[(Part, Box<str>)]> {
+    let parts = listener.tls.iter().flat_map(|tls| tls.get_ref().client_identity.parts());
+    parts.map(|(part, name)| (part, name.get_ref().as_str().to_ascii_lowercase().into())).collect()
 }
 
 /// An upstream whose settings are equal goes on as it is; another one of the same name hands its
@@ -253,7 +285,11 @@ fn table(config: &Config, numbers: &Numbers, errors: &mut Errors<'_>) -> Option<
         })
         .collect();
     let entries = config.routes.iter().zip(&listeners);
-    let built = Table::new(entries.map(|(route, listeners)| Entry { settings: route.get_ref(), listeners }));
+    let built = Table::new(entries.map(|(route, listeners)| Entry {
+        serves: config.serves(route.get_ref()),
+        settings: route.get_ref(),
+        listeners,
+    }));
     let place = match &built {
         Err(TableError::TooManyCaptures { route, .. }) => {
             config.routes.get(*route as usize).map_or(0..0, Spanned::span)

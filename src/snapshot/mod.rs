@@ -7,14 +7,16 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::config::{self, Config, listener::UnknownHost};
+use crate::config::listener::{ClearText, UnknownHost};
+use crate::config::{self, Config};
 use crate::http::forwarded::Forwarded;
+use crate::http::identity::{Part, Reserved};
 use crate::http::{Client, Exchange, Name, Reason};
 use crate::middleware::Middleware;
 use crate::net::tls::Acceptor;
 use crate::observe::metrics::{ListenerId, RouteId};
 use crate::route::settings::{HostHeader, Retries, Timeouts, Upgrade};
-use crate::route::{self, Redirect, Rewrite, Split, Table};
+use crate::route::{self, Redirect, Rewrite, ServerNames, Split, Table};
 use crate::units::{Generation, Network};
 use crate::upstream::Upstream;
 
@@ -37,6 +39,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Arc<Upstream>>,
     /// Listeners by number; numbers stay with their names over reloads, so there may be gaps.
     listeners: Vec<Option<Arc<Listener>>>,
+    /// Fields that tell endpoints of client certificates, of all listeners.
+    pub reserved: Arc<Reserved>,
     /// When it was compiled.
     pub since: Instant,
 }
@@ -122,6 +126,10 @@ pub struct Listener {
     pub settings: config::Listener,
     /// Present when clients speak TLS.
     pub tls: Option<Arc<Acceptor>>,
+    /// What endpoints are told of a client's certificate, by the name of the field.
+    pub identity: Box<[(Part, Box<str>)]>,
+    /// Where connections go in tcp mode.
+    pub names: ServerNames,
     trusted: Arc<[Network]>,
     forwarded: Forwarded,
 }
@@ -137,6 +145,11 @@ impl Listener {
         client.trusted = self.trusts(client.address.ip());
         client.real = client.address.ip();
         client.forwarded = self.forwarded;
+    }
+
+    /// Whether clear text on this TLS port is sent to https.
+    pub fn redirects_clear_text(&self) -> bool {
+        self.settings.tls.as_ref().is_some_and(|tls| tls.get_ref().clear_text == ClearText::Redirect)
     }
 
     /// Why a request that no route takes is refused.

@@ -1,12 +1,10 @@
 //! Listeners and the admin address.
 
-use std::net::IpAddr;
-
 use toml::Spanned;
 
-use super::Findings;
+use super::{Findings, tls};
 use crate::config::Config;
-use crate::config::listener::{Bind, Limits, Listener, ProxyProtocol, Tls};
+use crate::config::listener::{Bind, Limits, Listener, ProxyProtocol};
 use crate::units::Bytes;
 
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
@@ -33,47 +31,18 @@ fn one(name: &Spanned<String>, listener: &Listener, findings: &mut Findings<'_>)
         findings.add(span, "a listener speaks at least one protocol: \"h1\", \"h2\" or both");
     }
     if let Some(tls) = &listener.tls {
-        tls_of(name, tls, findings);
+        tls::check(name, tls, findings);
+        tls::sockets(tls.get_ref(), &listener.bind, findings);
         if listener.redirect_https {
             let span = place(findings, "redirect_https").unwrap_or(name.span());
             findings.add(
                 span,
-                "`redirect_https` is for clear text; this listener has TLS, so it would redirect to itself",
+                "`redirect_https` is for clear text; this listener has TLS, so it would redirect to itself; \
+                 for clear text on a TLS port write `clear_text = \"redirect\"` in its tls table",
             );
         }
     }
     limits(name, &listener.limits, findings);
-}
-
-fn tls_of(name: &Spanned<String>, tls: &Spanned<Tls>, findings: &mut Findings<'_>) {
-    let settings = tls.get_ref();
-    let is_bare = settings.certificates.is_empty() && settings.self_signed.is_empty();
-    if is_bare && !findings.is_incomplete(name.span().start, "tls") {
-        findings.add(
-            tls.span(),
-            "TLS needs a certificate; write `certificates = [{ cert = \"…\", key = \"…\" }]`, or `self_signed = [\"localhost\"]` for development",
-        );
-    }
-    for certificate in &settings.certificates {
-        let files = certificate.get_ref();
-        if files.cert.as_os_str().is_empty() || files.key.as_os_str().is_empty() {
-            findings.add(
-                certificate.span(),
-                "a certificate has two files, `cert` and `key`; one of them is empty",
-            );
-        }
-    }
-    for host in &settings.self_signed {
-        let text = host.get_ref();
-        let is_label = |label: &str| {
-            !label.is_empty()
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-        };
-        let name = text.strip_prefix("*.").unwrap_or(text);
-        if text.parse::<IpAddr>().is_err() && !name.split('.').all(is_label) {
-            findings.add(host.span(), format!("`{text}` is not a host name or an IP address"));
-        }
-    }
 }
 
 /// A header is believed from known networks only, so without any it would never be.

@@ -5,7 +5,7 @@ use toml::Spanned;
 use super::Findings;
 use crate::config::Config;
 use crate::route::settings::{Action, PathPattern, Prefix, Segment, Settings};
-use crate::route::{Entry, MAX_CAPTURES, Redirect, Rewrite, Table, TableError, TemplateError};
+use crate::route::{Entry, MAX_CAPTURES, Redirect, Rewrite, Serves, Table, TableError, TemplateError};
 use crate::units::Weight;
 
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
@@ -149,7 +149,7 @@ fn may_begin_with(path: &PathPattern, prefix: &Prefix) -> bool {
 /// Compiles what the route will be made of.
 fn compile(route: &Spanned<Settings>, findings: &mut Findings<'_>) {
     let settings = route.get_ref();
-    let table = Table::new([Entry { settings, listeners: &[] }]);
+    let table = Table::new([Entry { serves: Serves::Requests, settings, listeners: &[] }]);
     if let Err(error @ TableError::TooManyCaptures { .. }) = table {
         let place = settings.path.iter().find(|path| path.get_ref().captures().len() > MAX_CAPTURES);
         findings.add(place.map_or(route.span(), Spanned::span), error.to_string());
@@ -177,6 +177,7 @@ fn is_same_match(a: &Settings, b: &Settings) -> bool {
     a.priority == b.priority
         && same(&a.listeners, &b.listeners)
         && same(&a.host, &b.host)
+        && same(&a.sni, &b.sni)
         && same(&a.path, &b.path)
         && same(&a.methods, &b.methods)
         && same(&a.client, &b.client)

@@ -136,7 +136,7 @@ fn every_planned_key_stands_in_the_reference() {
         let line = |line: &str| line.contains("planned:") && line.contains(name);
         assert!(REFERENCE.lines().any(line), "the reference does not say that `{name}` is planned");
     }
-    assert!(seen > 40, "only {seen} planned keys and values were found");
+    assert!(seen > 30, "only {seen} planned keys and values were found");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn planned_keys_are_accepted_with_the_value_that_the_reference_shows() {
         text.push_str(planned.unwrap_or(line));
         text.push('\n');
     }
-    assert!(seen > 20, "only {seen} planned lines");
+    assert!(seen > 10, "only {seen} planned lines");
     let report = read(&text).err().map(|report| report.to_string());
     assert_eq!(report, None, "what holds anyway may be written");
 }

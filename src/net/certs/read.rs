@@ -84,6 +84,38 @@ pub enum CertificateError {
         /// When.
         on: String,
     },
+    /// No revocation list in the file.
+    #[error("{}: has no \"BEGIN X509 CRL\" section; a PEM file is expected", .0.display())]
+    NoList(PathBuf),
+    /// A revocation list whose time is over.
+    #[error("{}: a revocation list expired on {on}; get a new one from its issuer", .path.display())]
+    ListExpired {
+        /// The file.
+        path: PathBuf,
+        /// When.
+        on: String,
+    },
+    /// A certificate that can not be an authority.
+    #[error("{}: a certificate cannot be used as an authority: {source}", .path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        #[source]
+        source: rustls::Error,
+    },
+    /// A revocation list that the library does not take.
+    #[error("{}: cannot be used to judge clients: {source}", .path.display())]
+    Verifier {
+        /// The file.
+        path: PathBuf,
+        /// What the library said.
+        #[source]
+        source: rustls::server::VerifierBuilderError,
+    },
+    /// The system gives no randomness.
+    #[error("ticket keys cannot be made")]
+    Tickets(#[source] rustls::Error),
     /// A name that can not be in a certificate.
     #[error("a self-signed certificate for {names} cannot be made: {source}")]
     SelfSigned {
@@ -114,11 +146,14 @@ impl CertificateError {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Read { path, .. } | Self::Pem { path, .. } | Self::Key { path, .. } => Some(path),
-            Self::Expired { path, .. } => Some(path),
+            Self::Expired { path, .. } | Self::ListExpired { path, .. } => Some(path),
+            Self::Authority { path, .. } | Self::Verifier { path, .. } => Some(path),
             Self::NotFile(path) | Self::TooLarge(path) | Self::NotX509(path) => Some(path),
-            Self::NoCertificate(path) | Self::NoKey(path) | Self::EncryptedKey(path) => Some(path),
+            Self::NoCertificate(path) | Self::NoKey(path) | Self::EncryptedKey(path) | Self::NoList(path) => {
+                Some(path)
+            }
             Self::Mismatch { key, .. } => Some(key),
-            Self::SelfSigned { .. } | Self::None => None,
+            Self::SelfSigned { .. } | Self::Tickets(_) | Self::None => None,
         }
     }
 }
@@ -215,7 +250,7 @@ fn certificates(text: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>
     }
 }
 
-fn content(path: &Path) -> Result<Vec<u8>, CertificateError> {
+pub(super) fn content(path: &Path) -> Result<Vec<u8>, CertificateError> {
     let failed = |source| CertificateError::Read { path: path.to_owned(), source };
     // Asked before opening, which would wait for ever on a pipe.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
@@ -257,6 +292,6 @@ fn certified(
     })
 }
 
-fn date(seconds: i64) -> String {
+pub(super) fn date(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |when| when.to_string())
 }

@@ -1,6 +1,9 @@
 //! Handshakes in memory with a real client.
 
+use std::time::UNIX_EPOCH;
+
 use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, NamedGroup};
 use tempfile::TempDir;
@@ -8,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::net::certs::Sources;
-use crate::net::certs::tests::fixture::{Pair, client, issue, write};
+use crate::net::certs::tests::fixture::{self, Pair, client, issue, write};
+use crate::net::certs::{Demand, Sources, TrustSources};
 use crate::net::vault::Vault;
 
 const BOTH: [Protocol; 2] = [Protocol::H2, Protocol::H1];
@@ -20,6 +23,7 @@ fn settings() -> Settings {
         min_version: Version::Tls12,
         resumption: Resumption::Tickets,
         handshake_timeout: Duration::from_secs(10),
+        max_handshakes: 8,
     }
 }
 
@@ -53,7 +57,9 @@ async fn meet(acceptor: &Acceptor, config: &Arc<ClientConfig>, name: &str) -> Re
         io::Result::Ok((group, certificate))
     };
     let accept = async {
-        let mut stream = acceptor.accept(far).await?;
+        let Greeting::Tls(mut stream) = acceptor.accept(far, &Turn::default()).await? else {
+            panic!("the client speaks TLS");
+        };
         stream.write_all(b"x").await.unwrap();
         stream.flush().await.unwrap();
         Ok(Handshake::of(stream.get_ref().1))
@@ -67,7 +73,7 @@ async fn meet(acceptor: &Acceptor, config: &Arc<ClientConfig>, name: &str) -> Re
 #[tokio::test]
 async fn the_server_name_chooses_the_certificate() {
     let (_folder, vault, sources, [first, second]) = site([&["a.test"], &["*.b.test"]]);
-    let acceptor = vault.acceptor(&settings(), &sources).unwrap();
+    let acceptor = vault.acceptor(&settings(), &sources, None).unwrap();
     let client = Arc::new(client(&[&first, &second], &[&TLS13]));
     for (name, expected) in [("a.test", &first), ("www.b.test", &second)] {
         let met = meet(&acceptor, &client, name).await.unwrap();
@@ -78,7 +84,7 @@ async fn the_server_name_chooses_the_certificate() {
 #[tokio::test]
 async fn a_hybrid_key_exchange_is_preferred() {
     let (_folder, vault, sources, [pair]) = site([&["a.test"]]);
-    let acceptor = vault.acceptor(&settings(), &sources).unwrap();
+    let acceptor = vault.acceptor(&settings(), &sources, None).unwrap();
     let capable = Arc::new(client(&[&pair], &[&TLS13]));
     let met = meet(&acceptor, &capable, "a.test").await.unwrap();
     assert_eq!(met.group, Some(NamedGroup::X25519MLKEM768));
@@ -91,9 +97,10 @@ async fn a_hybrid_key_exchange_is_preferred() {
 async fn sessions_resume_with_another_acceptor_of_the_vault() {
     for (version, expected) in [(&TLS12, Version::Tls12), (&TLS13, Version::Tls13)] {
         let (_folder, vault, sources, [pair]) = site([&["a.test"]]);
-        let before = vault.acceptor(&settings(), &sources).unwrap();
-        let after =
-            vault.acceptor(&Settings { protocols: vec![Protocol::H1], ..settings() }, &sources).unwrap();
+        let before = vault.acceptor(&settings(), &sources, None).unwrap();
+        let after = vault
+            .acceptor(&Settings { protocols: vec![Protocol::H1], ..settings() }, &sources, None)
+            .unwrap();
         let client = Arc::new(client(&[&pair], &[version]));
         let first = meet(&before, &client, "a.test").await.unwrap().handshake;
         assert_eq!((first.version, first.resumed), (expected, false));
@@ -109,9 +116,9 @@ async fn sessions_do_not_resume_with_other_ticket_keys_or_without_tickets() {
     let off = Settings { resumption: Resumption::Off, ..settings() };
     for version in [&TLS12, &TLS13] {
         let (_folder, vault, sources, [pair]) = site([&["a.test"]]);
-        let stranger = Vault::new().unwrap().acceptor(&settings(), &sources).unwrap();
-        let acceptor = vault.acceptor(&settings(), &sources).unwrap();
-        let silent = vault.acceptor(&off, &sources).unwrap();
+        let stranger = Vault::new().unwrap().acceptor(&settings(), &sources, None).unwrap();
+        let acceptor = vault.acceptor(&settings(), &sources, None).unwrap();
+        let silent = vault.acceptor(&off, &sources, None).unwrap();
         let known = Arc::new(client(&[&pair], &[version]));
         meet(&acceptor, &known, "a.test").await.unwrap();
         assert!(!meet(&stranger, &known, "a.test").await.unwrap().handshake.resumed);
@@ -127,7 +134,7 @@ async fn the_protocol_is_the_servers_choice_among_what_the_client_offers() {
     let (_folder, vault, sources, [pair]) = site([&["a.test"]]);
     let h1_only = Settings { protocols: vec![Protocol::H1], ..settings() };
     let chosen = async |settings: &Settings, offered: &[&[u8]]| {
-        let acceptor = vault.acceptor(settings, &sources).unwrap();
+        let acceptor = vault.acceptor(settings, &sources, None).unwrap();
         let mut client = client(&[&pair], &[&TLS13]);
         client.alpn_protocols = offered.iter().map(|one| one.to_vec()).collect();
         meet(&acceptor, &Arc::new(client), "a.test").await.unwrap().handshake.protocol
@@ -142,7 +149,7 @@ async fn the_protocol_is_the_servers_choice_among_what_the_client_offers() {
 #[tokio::test]
 async fn a_client_without_a_common_protocol_is_refused() {
     let (_folder, vault, sources, [pair]) = site([&["a.test"]]);
-    let acceptor = vault.acceptor(&settings(), &sources).unwrap();
+    let acceptor = vault.acceptor(&settings(), &sources, None).unwrap();
     let mut client = client(&[&pair], &[&TLS13]);
     client.alpn_protocols = vec![b"spdy/3".to_vec()];
     let met = meet(&acceptor, &Arc::new(client), "a.test").await;
@@ -153,7 +160,7 @@ async fn a_client_without_a_common_protocol_is_refused() {
 async fn an_old_version_is_refused_when_the_listener_says_so() {
     let (_folder, vault, sources, [pair]) = site([&["a.test"]]);
     let strict = Settings { min_version: Version::Tls13, ..settings() };
-    let acceptor = vault.acceptor(&strict, &sources).unwrap();
+    let acceptor = vault.acceptor(&strict, &sources, None).unwrap();
     let old = Arc::new(client(&[&pair], &[&TLS12]));
     assert!(matches!(meet(&acceptor, &old, "a.test").await, Err(HandshakeError::Refused(_))));
     let new = Arc::new(client(&[&pair], &[&TLS13, &TLS12]));
@@ -163,21 +170,65 @@ async fn an_old_version_is_refused_when_the_listener_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_client_is_given_up_in_time() {
     let (_folder, vault, sources, _) = site([&["a.test"]]);
-    let acceptor = vault.acceptor(&settings(), &sources).unwrap();
+    let acceptor = vault.acceptor(&settings(), &sources, None).unwrap();
     let (_near, far) = tokio::io::duplex(1024);
     let began = tokio::time::Instant::now();
-    assert!(matches!(acceptor.accept(far).await, Err(HandshakeError::Timeout)));
+    assert!(matches!(acceptor.accept(far, &Turn::default()).await, Err(HandshakeError::Timeout)));
     assert_eq!(began.elapsed().as_secs(), settings().handshake_timeout.as_secs());
 }
 
 #[tokio::test]
 async fn clear_text_and_closed_connections_are_told_apart() {
     let (_folder, vault, sources, _) = site([&["a.test"]]);
-    let acceptor = vault.acceptor(&settings(), &sources).unwrap();
+    let acceptor = vault.acceptor(&settings(), &sources, None).unwrap();
     let (mut near, far) = tokio::io::duplex(1024);
     near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    assert!(matches!(acceptor.accept(far).await, Err(HandshakeError::Refused(_))));
+    let Ok(Greeting::ClearText(_, read)) = acceptor.accept(far, &Turn::default()).await else {
+        panic!("text is no TLS");
+    };
+    assert!(read.filled().starts_with(b"GET / HTTP"), "what was read is not lost");
     let (near, far) = tokio::io::duplex(1024);
     drop(near);
-    assert!(matches!(acceptor.accept(far).await, Err(HandshakeError::Gone(_))));
+    assert!(matches!(acceptor.accept(far, &Turn::default()).await, Err(HandshakeError::Gone(_))));
+}
+
+/// A client that shows its own certificate; it is its own authority as well.
+fn client_with(
+    own: &Pair,
+    server: &Pair,
+    version: &'static rustls::SupportedProtocolVersion,
+) -> ClientConfig {
+    let mut config = client(&[server], &[version]);
+    let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
+    let provider = aws_lc_rs::default_provider();
+    let signing = rustls::sign::CertifiedKey::from_der(vec![own.der.clone()], key, &provider).unwrap();
+    config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(signing));
+    config
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_between_two_sessions_does_not_come_in_again() {
+    for version in [&TLS12, &TLS13] {
+        let (folder, vault, sources, [server]) = site([&["a.test"]]);
+        let own = issue(&["alice.test"]);
+        let ca = write(folder.path(), "alice", &own).cert;
+        let clients = TrustSources { demand: Demand::Required, ca, crl: None };
+        let acceptor = vault.acceptor(&settings(), &sources, Some(&clients)).unwrap();
+        let config = Arc::new(client_with(&own, &server, version));
+        assert!(!meet(&acceptor, &config, "a.test").await.unwrap().handshake.resumed);
+
+        let (near, far) = tokio::io::duplex(16 * 1024);
+        let name = ServerName::try_from("a.test").unwrap();
+        let turn = Turn::default();
+        let connect = TlsConnector::from(config.clone()).connect(name, near);
+        let (accepted, _connected) = tokio::join!(acceptor.accept(far, &turn), connect);
+        let Greeting::Tls(stream) = accepted.unwrap() else { panic!("the client speaks TLS") };
+        let connection = stream.get_ref().1;
+        assert!(Handshake::of(connection).resumed);
+        let trust = acceptor.clients.as_ref().unwrap().current();
+        let at = |year| UnixTime::since_unix_epoch(fixture::year(year).duration_since(UNIX_EPOCH).unwrap());
+        assert_eq!(trust.judge(connection, at(2030)), Ok(()));
+        let judged = trust.judge(connection, at(2050));
+        assert!(matches!(judged, Err(rustls::Error::InvalidCertificate(_))), "{judged:?}");
+    }
 }

@@ -15,6 +15,7 @@ fn settings() -> Settings {
         min_version: Version::Tls12,
         resumption: Resumption::Tickets,
         handshake_timeout: Duration::from_secs(1),
+        max_handshakes: 8,
     }
 }
 
@@ -28,7 +29,7 @@ fn site() -> (TempDir, Sources, Files) {
 fn listeners_with_the_same_files_share_them() {
     let (_folder, sources, _) = site();
     let vault = Vault::new().unwrap();
-    let [first, second] = [(); 2].map(|()| vault.acceptor(&settings(), &sources).unwrap());
+    let [first, second] = [(); 2].map(|()| vault.acceptor(&settings(), &sources, None).unwrap());
     assert!(Arc::ptr_eq(first.store(), second.store()));
 }
 
@@ -36,11 +37,11 @@ fn listeners_with_the_same_files_share_them() {
 fn a_reload_keeps_a_certificate_whose_file_was_spoiled() {
     let (_folder, sources, files) = site();
     let vault = Vault::new().unwrap();
-    let living = vault.acceptor(&settings(), &sources).unwrap();
+    let living = vault.acceptor(&settings(), &sources, None).unwrap();
     std::fs::write(&files.cert, "spoiled").unwrap();
-    vault.acceptor(&settings(), &sources).unwrap();
+    vault.acceptor(&settings(), &sources, None).unwrap();
     drop(living);
-    let error = vault.acceptor(&settings(), &sources).unwrap_err();
+    let error = vault.acceptor(&settings(), &sources, None).unwrap_err();
     assert!(matches!(error, TlsError::Certificate(_)), "nobody uses it any more: {error}");
 }
 
@@ -48,17 +49,17 @@ fn a_reload_keeps_a_certificate_whose_file_was_spoiled() {
 fn certificates_end_with_their_last_listener() {
     let (_folder, sources, files) = site();
     let vault = Vault::new().unwrap();
-    drop(vault.acceptor(&settings(), &sources).unwrap());
+    drop(vault.acceptor(&settings(), &sources, None).unwrap());
     std::fs::write(&files.cert, "spoiled").unwrap();
     assert!(vault.refresh(SystemTime::now()).is_empty(), "no longer followed");
     let other = Sources { self_signed: vec!["localhost".to_owned()], ..Sources::default() };
-    let _living = vault.acceptor(&settings(), &other).unwrap();
-    assert_eq!(vault.lock().len(), 1, "no longer listed");
+    let _living = vault.acceptor(&settings(), &other, None).unwrap();
+    assert_eq!(lock(&vault.stores).len(), 1, "no longer listed");
 }
 
 #[test]
 fn a_listener_without_any_certificate_is_refused() {
-    let error = Vault::new().unwrap().acceptor(&settings(), &Sources::default()).unwrap_err();
+    let error = Vault::new().unwrap().acceptor(&settings(), &Sources::default(), None).unwrap_err();
     assert!(error.to_string().contains("needs a certificate"), "{error}");
 }
 
@@ -66,7 +67,7 @@ fn a_listener_without_any_certificate_is_refused() {
 async fn a_replacement_is_noticed_within_two_seconds() {
     let (folder, sources, files) = site();
     let vault = Arc::new(Vault::new().unwrap());
-    let living = vault.acceptor(&settings(), &sources).unwrap();
+    let living = vault.acceptor(&settings(), &sources, None).unwrap();
     let (seen, mut events) = mpsc::channel(8);
     let watch = tokio::spawn(vault.watch(move |event| {
         let is_change = matches!(event, Event::Changed { cert, .. } if *cert == files.cert);

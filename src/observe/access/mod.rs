@@ -88,6 +88,8 @@ pub struct Line<'a> {
     pub referer: &'a [u8],
     /// The version of TLS; `None` for clear text.
     pub tls: Option<&'a str>,
+    /// The subject of the client's certificate, when it has shown one.
+    pub tls_client: Option<&'a [u8]>,
 }
 
 /// An attempt that failed.
@@ -150,6 +152,9 @@ impl Formatter {
         }
         text(out, "version", line.version.as_bytes());
         optional(out, "tls", line.tls);
+        if let Some(subject) = line.tls_client {
+            text(out, "tls_client", clip(subject, MAX_TEXT));
+        }
         out.extend_from_slice(b",\"status\":");
         number(out, u64::from(line.status));
         out.extend_from_slice(b",\"received_bytes\":");

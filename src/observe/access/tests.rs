@@ -31,6 +31,7 @@ fn line() -> Line<'static> {
         user_agent: b"probe/1.0",
         referer: b"https://a.example/?code=secret",
         tls: Some("1.3"),
+        tls_client: None,
     }
 }
 
@@ -69,6 +70,7 @@ fn what_is_not_known_is_left_out_of_a_json_line() {
         user_agent: b"",
         referer: b"",
         tls: None,
+        tls_client: None,
         ..line()
     };
     let value = json(&bare, &[]);

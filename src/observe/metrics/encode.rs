@@ -135,6 +135,15 @@ impl Scrape {
             )?
             .gauge(&[], at.as_secs())?;
         }
+        let mut family = out.gauge("proxy_tls_handshakes_running", "TLS handshakes with clients that run")?;
+        for of in &figures.handshakes {
+            family.gauge(&[("listener", &of.listener)], of.running)?;
+        }
+        let mut family = out
+            .gauge("proxy_tls_handshakes_waiting", "TLS handshakes that wait for a place (max_handshakes)")?;
+        for of in &figures.handshakes {
+            family.gauge(&[("listener", &of.listener)], of.waiting)?;
+        }
         out.counter("proxy_access_lines_dropped", "Lines of the access log that were lost")?
             .counter(&[], figures.access_lines_dropped)?;
         out.counter("proxy_log_lines_dropped", "Lines of the proxy's own log that were lost")?

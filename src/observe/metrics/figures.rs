@@ -15,12 +15,25 @@ pub struct Figures {
     pub reloads_failed: u64,
     /// When the first certificate expires; `None` without certificates.
     pub certificate_expiry: Option<SystemTime>,
+    /// TLS handshakes of the listeners that have TLS.
+    pub handshakes: Vec<HandshakeFigures>,
     /// Lines of the access log that were lost.
     pub access_lines_dropped: u64,
     /// Lines of the proxy's own log that were lost.
     pub log_lines_dropped: u64,
     /// All upstreams of the current configuration.
     pub upstreams: Vec<UpstreamFigures>,
+}
+
+/// The TLS handshakes of one listener.
+#[derive(Clone, Debug, Default)]
+pub struct HandshakeFigures {
+    /// The name of the listener.
+    pub listener: String,
+    /// Those that run.
+    pub running: u64,
+    /// Those that wait for their turn.
+    pub waiting: u64,
 }
 
 /// One upstream.

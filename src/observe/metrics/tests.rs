@@ -252,6 +252,7 @@ fn the_figures_of_the_process_are_exported() {
         reloads_succeeded: 6,
         reloads_failed: 1,
         certificate_expiry: Some(UNIX_EPOCH + Duration::from_secs(2_000_000_000)),
+        handshakes: vec![HandshakeFigures { listener: "web".to_owned(), running: 4, waiting: 5 }],
         access_lines_dropped: 3,
         log_lines_dropped: 2,
         upstreams: Vec::new(),
@@ -262,6 +263,8 @@ fn the_figures_of_the_process_are_exported() {
     assert_eq!(scrape.value(r#"proxy_reloads_total{result="success"}"#), 6.0);
     assert_eq!(scrape.value(r#"proxy_reloads_total{result="failure"}"#), 1.0);
     assert_eq!(scrape.value("proxy_certificate_expiry_timestamp_seconds"), 2_000_000_000.0);
+    assert_eq!(scrape.value("proxy_tls_handshakes_running{listener=\"web\"}"), 4.0);
+    assert_eq!(scrape.value("proxy_tls_handshakes_waiting{listener=\"web\"}"), 5.0);
     assert_eq!(scrape.value("proxy_access_lines_dropped_total"), 3.0);
     assert_eq!(scrape.value("proxy_log_lines_dropped_total"), 2.0);
 }

@@ -45,7 +45,7 @@ fn calm(conversation: &Conversation<'_>, kind: Useless) {
 fn note(conversation: &Conversation<'_>, reason: Reason) {
     let Conversation { worker, listener, peer, .. } = conversation;
     let mut room = worker.room();
-    room.exchange.client = *peer;
+    room.exchange.client = peer.clone();
     room.exchange.request.version = crate::http::Version::Http2;
     proxy::note(worker, listener, &mut room, reason);
     worker.give_back(room);

@@ -2,8 +2,10 @@
 
 mod authority;
 mod client;
+mod client_authority;
 mod curl;
 mod http;
+mod openssl;
 mod origin;
 mod ports;
 mod proxy;
@@ -14,8 +16,10 @@ use std::time::{Duration, Instant};
 
 pub use authority::{Authority, replace};
 pub use client::Client;
+pub use client_authority::ClientAuthority;
 pub use curl::{Curl, curl};
 pub use http::{Request, ok};
+pub use openssl::{Session, openssl};
 pub use origin::Origin;
 pub use ports::free_address;
 pub use proxy::{Proxy, run};
