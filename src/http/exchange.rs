@@ -41,8 +41,6 @@ pub struct Client {
     pub listener: u32,
     /// Whether the peer is in `trusted_proxies`, so that its forwarding fields are believed.
     pub trusted: bool,
-    /// The client as far as it is known: the peer, or whom trusted proxies speak for.
-    pub real: IpAddr,
     /// Whether the endpoint is always told by Forwarded.
     pub forwarded: Forwarded,
 }
@@ -57,7 +55,6 @@ impl Default for Client {
             tls: None,
             listener: 0,
             trusted: false,
-            real: nobody.ip(),
             forwarded: Forwarded::Continue,
         }
     }
@@ -68,6 +65,9 @@ impl Default for Client {
 pub struct Exchange {
     /// Who asks.
     pub client: Client,
+    /// The client that trusted proxies speak for, as far as it is known; `None` when the peer speaks
+    /// for itself.
+    pub spoken_for: Option<IpAddr>,
     /// What is asked; after validation, canonical.
     pub request: RequestHead,
     /// What is answered; filled by the endpoint or by a middleware.
@@ -100,6 +100,11 @@ impl Exchange {
         self.request.clear();
         self.response.clear();
         self.reply.clear();
+    }
+
+    /// The address of the client: behind trusted proxies that of whom they speak for.
+    pub fn client_address(&self) -> IpAddr {
+        self.spoken_for.unwrap_or(self.client.address.ip())
     }
 
     /// Gives the request an identity: that of a trusted proxy, else these bytes as a UUIDv7

@@ -49,7 +49,7 @@ fn refuse<'view>(room: &mut Room, route: Option<&'view Route>, reason: Reason) -
 /// The route that takes the request.
 fn find(view: &View, listener: &Listener, exchange: &Exchange) -> Result<Match, Reason> {
     let request = &exchange.request;
-    let subject = Subject { request, listener: listener.number, client: exchange.client.real };
+    let subject = Subject { request, listener: listener.number, client: exchange.client_address() };
     let found = view.snapshot.table.find(&subject);
     found.ok_or_else(|| listener.unknown(view.snapshot.table.knows_host(request.host())))
 }

@@ -40,7 +40,7 @@ fn write_line(
     let raw = request.target().split(|byte| *byte == b'?').next().unwrap_or_default();
     let line = Line {
         at: SystemTime::now(),
-        client: room.exchange.client.real,
+        client: room.exchange.client_address(),
         method: request.method_text(),
         path: if request.path().is_empty() { raw } else { request.path() },
         query: request.query(),
