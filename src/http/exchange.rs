@@ -46,8 +46,6 @@ pub struct Client {
     pub listener: u32,
     /// Whether the peer is in `trusted_proxies`, so that its forwarding fields are believed.
     pub trusted: bool,
-    /// The client as far as it is known: the peer, or whom trusted proxies speak for.
-    pub real: IpAddr,
     /// Whether the endpoint is always told by Forwarded.
     pub forwarded: Forwarded,
 }
@@ -63,7 +61,6 @@ impl Default for Client {
             identity: None,
             listener: 0,
             trusted: false,
-            real: nobody.ip(),
             forwarded: Forwarded::Continue,
         }
     }
@@ -83,6 +80,9 @@ pub enum GrpcWeb {
 pub struct Exchange {
     /// Who asks.
     pub client: Client,
+    /// The client that trusted proxies speak for, as far as it is known; `None` when the peer speaks
+    /// for itself.
+    pub spoken_for: Option<IpAddr>,
     /// What is asked; after validation, canonical.
     pub request: RequestHead,
     /// What is answered; filled by the endpoint or by a middleware.
@@ -123,6 +123,11 @@ impl Exchange {
         self.reply.clear();
         (self.grpc_web, self.upload, self.download) = (None, None, None);
         self.client.identity = None;
+    }
+
+    /// The address of the client: behind trusted proxies that of whom they speak for.
+    pub fn client_address(&self) -> IpAddr {
+        self.spoken_for.unwrap_or(self.client.address.ip())
     }
 
     /// Gives the request an identity: that of a trusted proxy, else these bytes as a UUIDv7

@@ -112,9 +112,8 @@ pub fn note(worker: &Worker, listener: &Listener, room: &mut Room, reason: Reaso
 
 /// Finds out whom a trusted proxy speaks for.
 fn find_client(listener: &Listener, exchange: &mut Exchange) {
-    let Exchange { client, request, .. } = exchange;
-    if client.trusted {
-        let is_trusted = |address| listener.trusts(address);
-        client.real = forwarded::client_of(&request.fields, client.address.ip(), is_trusted);
-    }
+    let peer = exchange.client.address.ip();
+    let is_trusted = |address| listener.trusts(address);
+    let find = || forwarded::client_of(&exchange.request.fields, peer, is_trusted);
+    exchange.spoken_for = exchange.client.trusted.then(find);
 }

@@ -55,7 +55,7 @@ fn refuse<'view>(room: &mut Room, route: Option<&'view Route>, reason: Reason) -
 /// The route that takes the request.
 fn find(view: &View, listener: &Listener, exchange: &Exchange) -> Result<Match, Reason> {
     let request = &exchange.request;
-    let subject = Subject { request, listener: listener.number, client: exchange.client.real };
+    let subject = Subject { request, listener: listener.number, client: exchange.client_address() };
     let found = view.snapshot.table.find(&subject);
     found.ok_or_else(|| match request.method {
         Method::Connect => Reason::ConnectNotAllowed,

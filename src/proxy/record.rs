@@ -60,7 +60,7 @@ fn write_line(
     let raw = if raw.contains(&b'@') && !raw.starts_with(b"/") { &[] } else { raw };
     let line = Line {
         at: SystemTime::now(),
-        client: room.exchange.client.real,
+        client: room.exchange.client_address(),
         method: request.method_text(),
         path: if request.path().is_empty() { raw } else { request.path() },
         query: request.query(),

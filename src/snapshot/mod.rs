@@ -143,7 +143,6 @@ impl Listener {
     /// Settles what is believed of a client and said about it, by the address of its connection.
     pub fn judge(&self, client: &mut Client) {
         client.trusted = self.trusts(client.address.ip());
-        client.real = client.address.ip();
         client.forwarded = self.forwarded;
     }
 
