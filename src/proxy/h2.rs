@@ -167,7 +167,11 @@ impl Outgoing {
     /// # Errors
     /// As [`Outgoing::poll_take`].
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        if self.ended { Poll::Ready(Ok(())) } else { self.poll_out(context, false) }
+        // Before the head there is nothing to hand on: interim answers go out by themselves.
+        if self.ended || self.gathered.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_out(context, false)
     }
 
     /// Ends the body.

@@ -6,6 +6,7 @@ mod floods;
 mod harness;
 mod hostile;
 mod raw;
+mod streams;
 mod strict;
 
 use std::sync::Arc;

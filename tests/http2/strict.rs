@@ -93,7 +93,7 @@ fn malformed() -> Vec<(&'static str, Fields, Fate)> {
         ("unknown pseudo-field", and(&[(":unknown", "1")]), GONE),
         ("no method", with(":method", "-"), RESET),
         ("no scheme", with(":scheme", "-"), RESET),
-        ("no path", with(":path", "-"), BAD),
+        ("no path", with(":path", "-"), RESET),
         ("empty path", with(":path", ""), RESET),
         ("path without a slash", with(":path", "a"), RESET),
         ("absolute path form", with(":path", "http://b/"), RESET),
