@@ -30,7 +30,14 @@ pub struct Wire {
 impl Wire {
     /// Wraps a fresh stream.
     pub fn new(stream: Stream) -> Wire {
-        Wire { stream, input: Buffer::default(), output: Buffer::default(), full_reads: 0, written: 0, ahead: LARGE }
+        Wire {
+            stream,
+            input: Buffer::default(),
+            output: Buffer::default(),
+            full_reads: 0,
+            written: 0,
+            ahead: LARGE,
+        }
     }
 
     /// Bytes that the socket has taken since the wire was made.

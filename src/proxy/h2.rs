@@ -15,7 +15,7 @@ use crate::http::{Fields, Name};
 const PIECE: usize = 16 * 1024;
 
 /// What the library may hold of one stream until the socket takes it, in bytes.
-pub const SEND_BUFFER: usize = 64 * 1024;
+pub const SEND_BUFFER: usize = 32 * 1024;
 
 /// Most trailer fields that are passed on, as for HTTP/1.1.
 const MAX_TRAILERS: usize = 64;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use h2::server::SendResponse;
 use tokio::io::AsyncWriteExt;
 
-use crate::harness::{Endpoint, Proxy, request as polite_request, reply, soon};
-use crate::raw::*;
 use crate::H2;
+use crate::harness::{Endpoint, Proxy, reply, request as polite_request, soon};
+use crate::raw::*;
 
 /// More than a thousand useless frames are never needed.
 const MANY: u32 = 1_000;
@@ -80,14 +80,15 @@ async fn a_thousand_useless_frames_of_any_type_end_in_a_goaway_while_others_are_
     let mut client = proxy.client().await;
     for (name, kind, useless) in floods {
         let head = match kind {
-            "empty_data" => frame(HEADERS, END_HEADERS, 1, &block(&[&GET[..3], &[(":path", "/wait")]].concat())),
+            "empty_data" => {
+                frame(HEADERS, END_HEADERS, 1, &block(&[&GET[..3], &[(":path", "/wait")]].concat()))
+            }
             "headers" => frame(HEADERS, END_STREAM, 1, &block(&GET)),
             _ => Vec::new(),
         };
         let before = proxy.metric(&format!("proxy_h2_floods_total{{kind=\"{kind}\"}}"));
         let pieces = std::iter::once(head).chain((0..MANY).map(|_| useless.clone()));
-        let (code, served) =
-            tokio::join!(flood(&proxy, pieces), client.ask(polite_request("GET", "/"), b""));
+        let (code, served) = tokio::join!(flood(&proxy, pieces), client.ask(polite_request("GET", "/"), b""));
         assert_eq!(code, Some(ENHANCE_YOUR_CALM), "{name}");
         assert_eq!(served.unwrap().status(), 200, "{name}");
         let counted = || proxy.metric(&format!("proxy_h2_floods_total{{kind=\"{kind}\"}}")) == before + 1.0;
@@ -102,8 +103,11 @@ async fn rapid_resets_end_in_a_goaway_and_leave_nothing_at_the_endpoint() {
     let proxy = Proxy::start("", H2, &[endpoint.address]);
     let pair = |number: u32| {
         let stream = number * 2 + 1;
-        [request(stream, &[&GET[..3], &[(":path", "/wait")]].concat()), frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])]
-            .concat()
+        [
+            request(stream, &[&GET[..3], &[(":path", "/wait")]].concat()),
+            frame(RST_STREAM, 0, stream, &[0, 0, 0, 8]),
+        ]
+        .concat()
     };
     assert_eq!(flood(&proxy, (0..MANY).map(pair)).await, Some(ENHANCE_YOUR_CALM), "all at once");
     let mut raw = Raw::connect(&proxy).await;
@@ -151,7 +155,11 @@ async fn requests_that_are_refused_for_their_form_are_not_taken_without_end() {
     let (endpoint, waiting) = patient_endpoint().await;
     let proxy = Proxy::start("", H2, &[endpoint.address]);
     let malformed = |number: u32| request(number * 2 + 1, &GET[..3]);
-    assert_eq!(flood(&proxy, (0..MANY).map(malformed)).await, Some(ENHANCE_YOUR_CALM), "reset by the library");
+    assert_eq!(
+        flood(&proxy, (0..MANY).map(malformed)).await,
+        Some(ENHANCE_YOUR_CALM),
+        "reset by the library"
+    );
     let bad_host = [GET[0], GET[1], (":authority", "a/b"), GET[3]];
     let refused = |number: u32| request(number * 2 + 1, &bad_host);
     assert_eq!(flood(&proxy, (0..MANY).map(refused)).await, Some(ENHANCE_YOUR_CALM), "answered with 400");

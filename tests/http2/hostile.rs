@@ -142,7 +142,11 @@ async fn answers_that_break_the_rules_are_bad_gateways_and_the_connection_lives(
     let heads: Vec<(&str, Vec<u8>, &str)> = vec![
         ("no status", block(&[("x-a", "1")]), "bad_response.h2"),
         ("connection fields", block(&[(":status", "200"), ("connection", "close")]), "bad_response.h2"),
-        ("two lengths", block(&[(":status", "200"), ("content-length", "1"), ("content-length", "2")]), "bad_response.h2"),
+        (
+            "two lengths",
+            block(&[(":status", "200"), ("content-length", "1"), ("content-length", "2")]),
+            "bad_response.h2",
+        ),
         ("101", switch, "bad_response.unexpected_upgrade"),
         ("a head of 80 KiB from 4", bomb, "bad_response.header_too_large"),
     ];
@@ -288,7 +292,11 @@ async fn a_connection_takes_no_more_requests_when_it_is_old_and_ends_with_its_la
     assert_eq!(client.ask(ask("GET", "/"), b"").await.unwrap().status(), 200);
     assert_eq!(endpoint.connections.load(SeqCst), 2, "the old one takes no more");
     gate.notify_one();
-    assert_eq!(read(soon(long).await.unwrap().into_body()).await.unwrap().0, b"ok", "and finishes what it has");
+    assert_eq!(
+        read(soon(long).await.unwrap().into_body()).await.unwrap().0,
+        b"ok",
+        "and finishes what it has"
+    );
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 //! directions at once.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -98,7 +100,8 @@ async fn statuses(proxy: &Proxy, client: Speaks, expects: bool) -> (Vec<u16>, u1
         Speaks::Http1 => {
             let mut wire = connect(proxy).await;
             let expect = if expects { "expect: 100-continue\r\n" } else { "" };
-            say(&mut wire, &format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n{expect}\r\nhi")).await;
+            say(&mut wire, &format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n{expect}\r\nhi"))
+                .await;
             loop {
                 match status(&lines(&mut wire).await) {
                     one @ 100..=199 => interim.push(one),
@@ -191,7 +194,9 @@ async fn trailers(proxy: &Proxy, client: Speaks, announced: bool) -> String {
         Speaks::Http1 => {
             let mut wire = connect(proxy).await;
             let announce = if announced { "trailer: x-up\r\n" } else { "" };
-            let head = format!("POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\n{announce}transfer-encoding: chunked\r\n\r\n");
+            let head = format!(
+                "POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\n{announce}transfer-encoding: chunked\r\n\r\n"
+            );
             say(&mut wire, &head).await;
             send_chunk(&mut wire, "ping").await;
             say(&mut wire, "0\r\nx-up: 1\r\n\r\n").await;
@@ -223,7 +228,13 @@ async fn trailers_cross_both_ways_in_all_four_pairs_announced_or_not() {
             while chunk(&mut wire).await.is_some() {}
             assert_eq!(lines(&mut wire).await, "x-up: 1\r\n\r\n");
             let announce = if announced { "trailer: x-down\r\n" } else { "" };
-            say(&mut wire, &format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{announce}transfer-encoding: chunked\r\n\r\n")).await;
+            say(
+                &mut wire,
+                &format!(
+                    "HTTP/1.1 200 OK\r\nconnection: close\r\n{announce}transfer-encoding: chunked\r\n\r\n"
+                ),
+            )
+            .await;
             send_chunk(&mut wire, "pong").await;
             say(&mut wire, "0\r\nx-down: 2\r\n\r\n").await;
             let _ = wire.read_to_end(&mut Vec::new()).await;
@@ -339,9 +350,37 @@ async fn streams_that_nobody_reads_hold_up_no_other_stream() {
         let response = other.ask(request("GET", "/"), b"").await.unwrap();
         assert_eq!(read(response.into_body()).await.unwrap().0, b"ok", "on another");
     }
-    assert_eq!(endpoint.connections.load(std::sync::atomic::Ordering::SeqCst), 1, "all share one connection");
+    assert_eq!(endpoint.connections.load(SeqCst), 1, "all share one connection");
     let (body, _) = read(stalled.pop().unwrap().into_body()).await.unwrap();
     assert_eq!(body.len(), 16 * 1024 * 1024, "who reads late gets all");
+}
+
+#[tokio::test]
+async fn what_waits_for_a_client_without_windows_is_bounded_by_the_windows_of_its_streams() {
+    use crate::raw::{GET, Raw, request};
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = sent.clone();
+    let endpoint = Endpoint::start(move |_, mut respond| {
+        let count = count.clone();
+        async move {
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            let _ = send_bytes(&mut stream, 1024 * 1024, &count).await;
+        }
+    })
+    .await;
+    let proxy = Proxy::start("", H2, &[endpoint.address]);
+    let mut raw = Raw::with(&proxy, &[(4, 0)]).await;
+    for number in 0..128 {
+        raw.send(&request(number * 2 + 1, &GET)).await;
+    }
+    let mut before = usize::MAX;
+    while before != sent.load(SeqCst) || before == 0 {
+        before = sent.load(SeqCst);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let stream = before / 128;
+    assert!((32 * 1024..=96 * 1024).contains(&stream), "{stream} bytes wait on each stream");
+    raw.assert_alive().await;
 }
 
 #[tokio::test]

@@ -182,15 +182,22 @@ async fn what_is_odd_but_allowed_passes() {
 
 #[tokio::test]
 async fn a_body_that_breaks_a_rule_is_a_stream_error_and_never_whole_at_the_endpoint() {
-    let post = |more: &[(&'static str, &'static str)]| {
-        block(&[&[(":method", "POST")], &GET[1..], more].concat())
-    };
+    let post =
+        |more: &[(&'static str, &'static str)]| block(&[&[(":method", "POST")], &GET[1..], more].concat());
     let (endpoint, seen) = counting().await;
     let proxy = Proxy::start("", H2, &[endpoint.address]);
     let mut raw = Raw::connect(&proxy).await;
     let bodies: [(&str, Vec<u8>, Vec<Vec<u8>>); 5] = [
-        ("longer than its length", post(&[("content-length", "3")]), vec![frame(DATA, END_STREAM, 0, b"four")]),
-        ("shorter than its length", post(&[("content-length", "5")]), vec![frame(DATA, END_STREAM, 0, b"four")]),
+        (
+            "longer than its length",
+            post(&[("content-length", "3")]),
+            vec![frame(DATA, END_STREAM, 0, b"four")],
+        ),
+        (
+            "shorter than its length",
+            post(&[("content-length", "5")]),
+            vec![frame(DATA, END_STREAM, 0, b"four")],
+        ),
         (
             "trailers before the length is reached",
             post(&[("content-length", "5")]),

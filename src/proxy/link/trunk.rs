@@ -21,8 +21,9 @@ use crate::net::flood::Peer;
 use crate::net::{Gauge, Metered, Stream};
 use crate::proxy::h2::{SEND_BUFFER, window};
 
-/// Window of one stream, in bytes: 1 Gbit/s at a round trip of 1 ms.
-const STREAM_WINDOW: usize = 128 * 1024;
+/// Window of one stream, in bytes: half a Gbit/s at a round trip of 1 ms. A client can let 128 of
+/// them wait unread.
+const STREAM_WINDOW: usize = 64 * 1024;
 
 /// Most connections of one worker to one endpoint. When all of their streams are in use, requests
 /// wait in the least busy of them.
@@ -134,8 +135,7 @@ impl Trunk {
         .await?;
         let streams = Rc::new(Cell::new(0));
         let interval = settings.h2_ping_interval.get().map(|interval| interval.get());
-        let driver =
-            tokio::task::spawn_local(drive(connection, gauge.clone(), streams.clone(), interval));
+        let driver = tokio::task::spawn_local(drive(connection, gauge.clone(), streams.clone(), interval));
         Ok(Rc::new(Trunk {
             sender: RefCell::new(sender),
             driver: driver.abort_handle(),
