@@ -407,3 +407,22 @@ async fn a_client_that_opens_no_window_is_ended_by_the_write_timeout() {
     }
     raw.assert_alive().await;
 }
+
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_request_lets_the_client_finish_a_small_body() {
+    let endpoint = Endpoint::start(|_, respond| async { reply(respond, "early") }).await;
+    let proxy = Proxy::start("", H2, &[endpoint.address]);
+    let mut sender = proxy.client().await.sender;
+    let (response, mut body) = sender.send_request(request("POST", "/"), false).unwrap();
+    let response = soon(response).await.unwrap();
+    assert_eq!(read(response.into_body()).await.unwrap().0, b"early");
+    soon(send_bytes(&mut body, 48 * 1024, &AtomicUsize::default())).await.unwrap();
+    let reset = tokio::time::timeout(
+        Duration::from_millis(1500),
+        std::future::poll_fn(|context| body.poll_reset(context)),
+    );
+    assert!(
+        !matches!(reset.await, Ok(Ok(code)) if code != h2::Reason::NO_ERROR),
+        "no reset but a polite one"
+    );
+}
