@@ -5,6 +5,7 @@
 mod floods;
 mod harness;
 mod hostile;
+mod random;
 mod raw;
 mod streams;
 mod strict;

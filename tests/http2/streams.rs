@@ -409,20 +409,47 @@ async fn a_client_that_opens_no_window_is_ended_by_the_write_timeout() {
 }
 
 #[tokio::test]
-async fn an_answer_before_the_end_of_the_request_lets_the_client_finish_a_small_body() {
+async fn an_answer_before_the_end_of_the_request_is_not_followed_by_a_reset_at_once() {
+    use crate::raw::{DATA, END_HEADERS, END_STREAM, GET, HEADERS, PING, RST_STREAM, Raw, block, frame};
     let endpoint = Endpoint::start(|_, respond| async { reply(respond, "early") }).await;
     let proxy = Proxy::start("", H2, &[endpoint.address]);
-    let mut sender = proxy.client().await.sender;
-    let (response, mut body) = sender.send_request(request("POST", "/"), false).unwrap();
-    let response = soon(response).await.unwrap();
-    assert_eq!(read(response.into_body()).await.unwrap().0, b"early");
-    soon(send_bytes(&mut body, 48 * 1024, &AtomicUsize::default())).await.unwrap();
-    let reset = tokio::time::timeout(
-        Duration::from_millis(1500),
-        std::future::poll_fn(|context| body.poll_reset(context)),
-    );
-    assert!(
-        !matches!(reset.await, Ok(Ok(code)) if code != h2::Reason::NO_ERROR),
-        "no reset but a polite one"
-    );
+    let mut raw = Raw::connect(&proxy).await;
+    raw.send(&frame(HEADERS, END_HEADERS, 1, &block(&[&[(":method", "POST")], &GET[1..]].concat()))).await;
+    while raw.next_of(DATA).await.flags & END_STREAM == 0 {}
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    raw.send(&frame(DATA, END_STREAM, 1, b"late")).await;
+    raw.send(&frame(PING, 0, 0, &[0; 8])).await;
+    loop {
+        let next = raw.reader.next().await.unwrap();
+        assert_ne!(next.kind, RST_STREAM, "the client may finish what it has begun");
+        if next.kind == PING {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_of_http1_to_an_endpoint_is_not_kept_when_it_is_old() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let address = h1_endpoint(move |mut wire| {
+        count.fetch_add(1, SeqCst);
+        async move {
+            while !lines(&mut wire).await.is_empty() {
+                say(&mut wire, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+            }
+        }
+    })
+    .await;
+    for (age, expected) in [("200ms", 2), ("0", 1)] {
+        connections.store(0, SeqCst);
+        let proxy = Proxy::start("", &format!("{H1}\nconnections = {{ max_age = \"{age}\" }}"), &[address]);
+        let mut client = proxy.client().await;
+        // The second request is late: it still finds the connection, but does not leave it behind.
+        for pause in [0, 300, 0] {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            assert_eq!(client.ask(request("GET", "/"), b"").await.unwrap().status(), 200);
+        }
+        assert_eq!(connections.load(SeqCst), expected, "max_age = {age}");
+    }
 }
