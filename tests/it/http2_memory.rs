@@ -2,12 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::harness::{ALL, Origin, Proxy, curl, upstream, wait_until};
 
 /// RFC 9113 §3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// For how long memory does not change when nothing more moves.
+const STILL: Duration = Duration::from_millis(600);
 
 /// One frame.
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -50,15 +53,15 @@ fn is_served(proxy: &Proxy) {
 
 /// Memory in KiB once nothing more moves.
 fn settled(proxy: &Proxy) -> u64 {
-    let mut before = 0;
+    let (mut seen, mut since) = (0, Instant::now());
     wait_until("the memory stays as it is", || {
-        std::thread::sleep(Duration::from_millis(300));
         let now = proxy.memory();
-        let is_still = now.abs_diff(before) < 64;
-        before = now;
-        is_still
+        if now.abs_diff(seen) >= 64 {
+            (seen, since) = (now, Instant::now());
+        }
+        since.elapsed() >= STILL
     });
-    before
+    seen
 }
 
 #[test]
