@@ -78,7 +78,7 @@ reasons! {
     BadRequestH2 "bad_request.h2" 400 Client
         "The client broke a rule of HTTP/2 that ends the connection (RFC 9113 §5.4.1)." "The client's HTTP/2 library is broken, or something that is no client tries the port."
     H2Flood "h2_flood" 499 Client
-        "An HTTP/2 client sent too many useless frames; its connection was ended with ENHANCE_YOUR_CALM." "proxy_h2_floods_total says of which kind; an attack, or a client that resets nearly all of its requests."
+        "An HTTP/2 client sent too many useless frames; its connection was ended with ENHANCE_YOUR_CALM." "proxy_floods_total says of which kind; an attack, or a client that resets nearly all of its requests."
     BodyTruncated "bad_request.truncated" 400 Client
         "The client closed before its request body was complete." "The client gave up, or its Content-Length is wrong."
     RequestTimeout "request_timeout" 408 Client

@@ -95,7 +95,7 @@ impl Bucket {
     }
 }
 
-/// Knows of each stream whether it was opened longer than [`RAPID`] ago, at most a quarter late.
+/// Knows of each stream whether it was opened [`RAPID`] ago, up to a quarter of that early.
 #[derive(Clone, Copy, Debug, Default)]
 struct Ages {
     /// The highest stream at the end of each of the last quarters, the newest first.

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -77,7 +77,7 @@ impl Gauge {
 
     /// A request was answered.
     pub fn useful(&self) {
-        self.with(|state, _| state.meter.useful());
+        self.0.state.borrow_mut().meter.useful();
     }
 
     /// A request was refused for its form.
@@ -87,12 +87,12 @@ impl Gauge {
 
     /// A stream was given to us.
     pub fn accepted(&self, stream: u32) {
-        self.with(|state, _| state.meter.accepted(stream));
+        self.0.state.borrow_mut().meter.accepted(stream);
     }
 
     /// One of the streams that were refused without being given to us.
     pub fn next_refused(&self) -> Option<Refused> {
-        self.with(|state, _| state.meter.next_refused())
+        self.0.state.borrow_mut().meter.next_refused()
     }
 }
 
@@ -117,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Metered<S> {
         match self.peer {
             Peer::Client => Poll::Pending,
             Peer::Endpoint => {
-                if self.gauge.with(|state, _| state.meter.is_between()) {
+                if self.gauge.0.state.borrow().meter.is_between() {
                     // Written in part it does no harm: the connection ends here.
                     let _ = Pin::new(&mut self.stream).poll_write(context, &CALM);
                 }
@@ -155,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Metered<S> {
         ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
         let bytes = into.filled().get(before..).unwrap_or_default();
         self.gauge.with(|state, now| {
-            state.heard = self.gauge.0.origin + std::time::Duration::from_millis(now.0);
+            state.heard = self.gauge.0.origin + Duration::from_millis(now.0);
             state.meter.read(bytes, now);
         });
         if self.gauge.flood().is_some() {
@@ -203,7 +203,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.gauge.with(|state, _| state.shutting = true);
+        self.gauge.0.state.borrow_mut().shutting = true;
         if self.shut.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
             let blamed = self.peer == Peer::Client && self.gauge.ended().is_some();

@@ -23,12 +23,21 @@ pub struct Wire {
     pub output: Buffer,
     full_reads: u8,
     written: u64,
+    /// What the input grows to for a body that fills it.
+    ahead: usize,
 }
 
 impl Wire {
     /// Wraps a fresh stream.
     pub fn new(stream: Stream) -> Wire {
-        Wire { stream, input: Buffer::default(), output: Buffer::default(), full_reads: 0, written: 0 }
+        Wire {
+            stream,
+            input: Buffer::default(),
+            output: Buffer::default(),
+            full_reads: 0,
+            written: 0,
+            ahead: LARGE,
+        }
     }
 
     /// A stream whose first bytes were read already.
@@ -39,6 +48,11 @@ impl Wire {
     /// Bytes that the socket has taken since the wire was made.
     pub fn written(&self) -> u64 {
         self.written
+    }
+
+    /// How far bodies are read ahead of their use, in bytes: less where many share what is there.
+    pub fn read_ahead(&mut self, bytes: usize) {
+        self.ahead = bytes;
     }
 
     /// The stream below.
@@ -60,7 +74,10 @@ impl Wire {
     /// after two full reads, since then a body is coming that is worth it; full at its largest is
     /// an error.
     pub fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.full_reads >= 2 || self.input.spare().is_empty() {
+        if self.full_reads >= 2 {
+            self.input.grow(self.ahead);
+        }
+        if self.input.spare().is_empty() {
             self.input.grow(LARGE);
         }
         let spare = self.input.spare();

@@ -136,7 +136,13 @@ fn build(level: &str, style: Style, output: Output) -> Result<(Log, Subscriber),
 
 fn parse(level: &str) -> Result<EnvFilter, LogError> {
     let parsed = EnvFilter::builder().parse(level);
-    parsed.map_err(|source| LogError::Level { level: level.to_owned(), source })
+    let filter = parsed.map_err(|source| LogError::Level { level: level.to_owned(), source })?;
+    // The library warns of what peers send, so a flood would fill the log. Who wants to see that
+    // names it.
+    match "h2=error".parse() {
+        Ok(quiet) if !level.contains("h2") => Ok(filter.add_directive(quiet)),
+        _ => Ok(filter),
+    }
 }
 
 /// Makes a [`Line`] for each event.

@@ -15,7 +15,7 @@ use crate::http::Fields;
 const PIECE: usize = 16 * 1024;
 
 /// What the library may hold of one stream until the socket takes it, in bytes.
-pub const SEND_BUFFER: usize = 64 * 1024;
+pub const SEND_BUFFER: usize = 32 * 1024;
 
 /// Most trailer fields that are passed on, as for HTTP/1.1.
 const MAX_TRAILERS: usize = 64;
@@ -167,7 +167,11 @@ impl Outgoing {
     /// # Errors
     /// As [`Outgoing::poll_take`].
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        if self.ended { Poll::Ready(Ok(())) } else { self.poll_out(context, false) }
+        // Before the head there is nothing to hand on: interim answers go out by themselves.
+        if self.ended || self.gathered.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_out(context, false)
     }
 
     /// Ends the body.

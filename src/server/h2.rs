@@ -47,10 +47,16 @@ pub async fn serve(worker: &Rc<Worker>, listener: Arc<Listener>, peer: Peer, str
     let due = opened.after(Some(listener.settings.limits.header_timeout.get()));
     let mut handshake = pin!(builder(&listener).handshake(stream));
     let greeted = poll_fn(|context| match handshake.as_mut().poll(context) {
-        Poll::Ready(greeted) => Poll::Ready(greeted.ok()),
+        Poll::Ready(greeted) => Poll::Ready(Some(greeted)),
         Poll::Pending => timer.poll(context, due).map(|()| None),
     });
-    let Some(connection) = greeted.await else { return };
+    let connection = match greeted.await {
+        Some(Ok(connection)) => connection,
+        Some(Err(error)) if error.is_library() => {
+            return notes::note(worker, &listener, peer, Reason::BadRequestH2);
+        }
+        Some(Err(_)) | None => return,
+    };
     let mut conversation = Conversation {
         worker,
         listener,
@@ -261,16 +267,18 @@ async fn answer(
         .and_then(|()| if request.framing.exceeds(most) { Err(Reason::BodyTooLarge) } else { Ok(()) });
     drop(parts);
     upgrade::translate(request, || worker.identity());
-    match judged {
-        Ok(()) => {
-            if proxy::handle(&worker, &listener, &mut stream, &mut room, &timer).await == Ended::Complete {
-                gauge.useful();
-            }
-        }
+    let ended = match judged {
+        Ok(()) => proxy::handle(&worker, &listener, &mut stream, &mut room, &timer).await,
         Err(reason) => {
             gauge.refused();
-            proxy::refuse(&worker, &listener, &mut stream, &mut room, &timer, reason).await;
+            proxy::refuse(&worker, &listener, &mut stream, &mut room, &timer, reason).await
         }
-    }
+    };
     worker.give_back(room);
+    if ended == Ended::Complete {
+        if judged.is_ok() {
+            gauge.useful();
+        }
+        stream.drain(&timer).await;
+    }
 }

@@ -86,12 +86,12 @@ async fn a_thousand_useless_frames_of_any_type_end_in_a_goaway_while_others_are_
             "headers" => frame(HEADERS, END_STREAM, 1, &block(&GET)),
             _ => Vec::new(),
         };
-        let before = proxy.metric(&format!("proxy_h2_floods_total{{kind=\"{kind}\"}}"));
+        let before = proxy.metric(&format!("proxy_floods_total{{kind=\"{kind}\"}}"));
         let pieces = std::iter::once(head).chain((0..MANY).map(|_| useless.clone()));
         let (code, served) = tokio::join!(flood(&proxy, pieces), client.ask(polite_request("GET", "/"), b""));
         assert_eq!(code, Some(ENHANCE_YOUR_CALM), "{name}");
         assert_eq!(served.unwrap().status(), 200, "{name}");
-        let counted = || proxy.metric(&format!("proxy_h2_floods_total{{kind=\"{kind}\"}}")) == before + 1.0;
+        let counted = || proxy.metric(&format!("proxy_floods_total{{kind=\"{kind}\"}}")) == before + 1.0;
         until(name, counted).await;
     }
     assert!(proxy.metric("proxy_replies_total{reason=\"h2_flood\"}") >= 9.0);
@@ -121,7 +121,7 @@ async fn rapid_resets_end_in_a_goaway_and_leave_nothing_at_the_endpoint() {
     assert_eq!(raw.reader.goaway().await, Some(ENHANCE_YOUR_CALM), "one by one");
     drop(raw);
     until("the endpoint is rid of all of them", || waiting.load(SeqCst) == 0).await;
-    until("it is counted", || proxy.metric("proxy_h2_floods_total{kind=\"reset\"}") >= 1.0).await;
+    until("it is counted", || proxy.metric("proxy_floods_total{kind=\"reset\"}") >= 1.0).await;
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn a_client_that_makes_us_reset_its_streams_cancels_them_at_the_endpoint_a
     assert!((100..=200).contains(&rounds), "{rounds}");
     until("the endpoint is rid of all of them", || waiting.load(SeqCst) == 0).await;
     drop(raw);
-    until("it is counted", || proxy.metric("proxy_h2_floods_total{kind=\"made_reset\"}") == 1.0).await;
+    until("it is counted", || proxy.metric("proxy_floods_total{kind=\"made_reset\"}") == 1.0).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@
 mod floods;
 mod harness;
 mod hostile;
+mod random;
 mod raw;
+mod streams;
 mod strict;
 mod tunnels;
 

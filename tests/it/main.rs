@@ -14,6 +14,7 @@ mod fleet;
 mod forwarding;
 mod health;
 mod http2;
+mod http2_memory;
 mod limits;
 mod logs;
 mod messages;

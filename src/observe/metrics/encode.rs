@@ -115,7 +115,7 @@ impl Scrape {
             family.counter(&[("reason", reason)], count)?;
         }
         let mut family =
-            out.counter("proxy_h2_floods", "HTTP/2 connections of clients that were ended for a flood")?;
+            out.counter("proxy_floods", "HTTP/2 connections of clients that were ended for a flood")?;
         for kind in Useless::ALL {
             let count = self.shards.iter().map(|shard| shard.floods(kind)).sum();
             family.counter(&[("kind", kind.name())], count)?;

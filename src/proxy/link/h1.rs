@@ -11,7 +11,8 @@ use crate::h1::scan::Scan;
 use crate::h1::write;
 use crate::http::fields::items;
 use crate::http::validate::wants_close;
-use crate::http::{Exchange, Fields, Framing, Method, Name, Reason, ResponseHead};
+use crate::http::{Exchange, Fields, Framing, Method, Name, Reason, ResponseHead, Version};
+use crate::net::buffer::{LARGE, SMALL};
 use crate::net::connector::{Identity, late_refusal};
 use crate::net::{Stream, Wire};
 use crate::proxy::body::{BodyReader, BodyWriter, ReadError};
@@ -58,6 +59,9 @@ impl H1Link {
         self.written_before = self.wire.written();
         (self.answered, self.keeps, self.sent) = (false, false, false);
         self.scan = Scan::default();
+        // A client of HTTP/2 can let a hundred answers wait at one time.
+        let shares = exchange.request.version == Version::Http2;
+        self.wire.read_ahead(if shares { SMALL } else { LARGE });
         let output = &mut self.wire.output;
         write::request(exchange, host, |bytes| output.push(bytes));
         self.writer.start(exchange.request.framing);

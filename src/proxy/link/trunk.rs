@@ -26,8 +26,9 @@ use crate::net::proxy_protocol::Greeting;
 use crate::net::{Gauge, Metered, Stream};
 use crate::proxy::h2::{SEND_BUFFER, window};
 
-/// Window of one stream, in bytes: 1 Gbit/s at a round trip of 1 ms.
-const STREAM_WINDOW: usize = 128 * 1024;
+/// Window of one stream, in bytes: half a Gbit/s at a round trip of 1 ms. A client can let 128 of
+/// them wait unread.
+const STREAM_WINDOW: usize = 64 * 1024;
 
 /// Most connections of one worker to one endpoint. When all of their streams are in use, requests
 /// wait in the least busy of them.

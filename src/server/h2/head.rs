@@ -8,6 +8,10 @@ use crate::http::path::EncodedSlashes;
 use crate::http::validate::{self, MAX_REQUEST_LINE};
 use crate::http::{Framing, Method, Name, Reason, RequestHead, Version, upgrade};
 
+/// Crumbs of a cookie (RFC 9113 §8.2.3) to one allowed field: browsers make one of each cookie, and
+/// keep up to 180 of them for a site.
+const CRUMBS_PER_FIELD: usize = 4;
+
 /// Whether the head was the end of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {
@@ -31,7 +35,8 @@ pub(super) fn read(
     let method = method(parts, head)?;
     head.method = Method::of(method);
     head.method_text = head.fields.append(method);
-    if size(parts) > limits.bytes {
+    let crumbs = parts.headers.get_all(::http::header::COOKIE).iter().count();
+    if size(parts) > limits.bytes || crumbs > limits.fields.saturating_mul(CRUMBS_PER_FIELD) {
         return Err(Reason::HeaderTooLarge);
     }
     read_target(parts, head)?;
@@ -187,6 +192,9 @@ mod tests {
         assert_eq!(refused("http://a.example/", &twice), Some(Reason::BadRequestFraming));
         let long = "x".repeat(33 * 1024);
         assert_eq!(refused("http://a.example/", &[("x-a", &long)]), Some(Reason::HeaderTooLarge));
+        let crumbs = |count| vec![("cookie", "a=b"); count];
+        assert_eq!(refused("http://a.example/", &crumbs(400)), None);
+        assert_eq!(refused("http://a.example/", &crumbs(401)), Some(Reason::HeaderTooLarge));
         let names: Vec<String> = (0..100).map(|number| format!("x-{number}")).collect();
         let many: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
         assert_eq!(refused("http://a.example/", &many), Some(Reason::HeaderTooLarge));

@@ -4,9 +4,10 @@
 //! wrote show it. So the lines name the client, the reason and the status.
 
 use super::Conversation;
-use crate::http::Reason;
+use crate::http::{Client, Reason, Version};
 use crate::net::flood::{Refused, Useless};
-use crate::proxy;
+use crate::proxy::{self, Worker};
+use crate::snapshot::Listener;
 
 /// ENHANCE_YOUR_CALM (RFC 9113 §7).
 const CALM: u32 = 11;
@@ -18,7 +19,7 @@ pub(super) fn refused(conversation: &Conversation<'_>) {
             Refused::TooLarge => Reason::HeaderTooLarge,
             Refused::Malformed => Reason::BadRequestPseudo,
         };
-        note(conversation, reason);
+        note(conversation.worker, &conversation.listener, conversation.peer.clone(), reason);
     }
 }
 
@@ -30,7 +31,12 @@ pub(super) fn ended(conversation: &Conversation<'_>) {
         (Some(kind), _) | (None, Some((CALM, kind))) => calm(conversation, kind),
         (None, Some((code, _))) => {
             tracing::debug!(client = %conversation.peer.address, code, "an HTTP/2 connection broke a rule");
-            note(conversation, Reason::BadRequestH2);
+            note(
+                conversation.worker,
+                &conversation.listener,
+                conversation.peer.clone(),
+                Reason::BadRequestH2,
+            );
         }
         (None, None) => {}
     }
@@ -39,14 +45,14 @@ pub(super) fn ended(conversation: &Conversation<'_>) {
 fn calm(conversation: &Conversation<'_>, kind: Useless) {
     tracing::debug!(client = %conversation.peer.address, kind = kind.name(), "an HTTP/2 client floods");
     conversation.worker.shard.flood(kind);
-    note(conversation, Reason::H2Flood);
+    note(conversation.worker, &conversation.listener, conversation.peer.clone(), Reason::H2Flood);
 }
 
-fn note(conversation: &Conversation<'_>, reason: Reason) {
-    let Conversation { worker, listener, peer, .. } = conversation;
+/// Writes the line and counts the reason.
+pub(super) fn note(worker: &Worker, listener: &Listener, peer: Client, reason: Reason) {
     let mut room = worker.room();
-    room.exchange.client = peer.clone();
-    room.exchange.request.version = crate::http::Version::Http2;
+    room.exchange.client = peer;
+    room.exchange.request.version = Version::Http2;
     proxy::note(worker, listener, &mut room, reason);
     worker.give_back(room);
 }

@@ -1,17 +1,23 @@
 //! One HTTP/2 stream of a client: the client's side of one exchange.
 
+use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason as Code, RecvStream};
 
-use crate::clock::Timers;
+use crate::clock::{Timer, Timers};
 use crate::h1::write::framing_for;
 use crate::http::{Exchange, Fields, Framing, Name, Reason, ResponseHead, Version, forwarded};
 use crate::proxy::h2::{Incoming, Map, Outgoing, WriteError};
 use crate::proxy::pump::{Sink, Source};
 use crate::proxy::{Client, Gone};
+
+/// What is still read of a request after its answer was sent.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+const DRAIN_BYTES: u64 = 64 * 1024;
 
 /// One stream. Dropped before its end, it is reset.
 pub(super) struct Stream {
@@ -25,6 +31,25 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) fn new(body: RecvStream, respond: SendResponse<Bytes>, limit: u64) -> Stream {
         Stream { respond, incoming: Incoming::new(body), outgoing: Outgoing::default(), limit }
+    }
+
+    /// Reads on for a while what is left of the request after its answer was sent: the reset that
+    /// ends the stream makes some clients throw the answer away.
+    pub(super) async fn drain(&mut self, timer: &Timer) {
+        let due = timer.clock().now().after(Some(DRAIN_TIME));
+        let most = self.incoming.size().saturating_add(DRAIN_BYTES);
+        poll_fn(|context| {
+            while self.incoming.size() < most {
+                match self.incoming.poll(context) {
+                    Poll::Ready(Ok(())) if self.incoming.payload().is_empty() => break,
+                    Poll::Ready(Ok(())) => self.incoming.consume(self.incoming.payload().len()),
+                    Poll::Ready(Err(_)) => break,
+                    Poll::Pending => return timer.poll(context, due),
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     fn poll_reset(&mut self, context: &mut Context<'_>) -> Poll<()> {
