@@ -57,8 +57,9 @@ pub fn refuse(worker: &Worker, listener: &Listener, peer: &Peer, reason: Reason)
     finish(worker, &worker.view(), listener, begin(worker, peer, None), Err(reason));
 }
 
+/// A room of its own: one from the shelf has memory for heads, which a connection of days would keep.
 fn begin(worker: &Worker, peer: &Peer, name: Option<&str>) -> Box<Room> {
-    let mut room = worker.room();
+    let mut room = Box::<Room>::default();
     room.journal.begin(Instant::now());
     room.exchange.client = peer.clone();
     room.exchange.identify(worker.identity());
@@ -74,7 +75,6 @@ fn finish(worker: &Worker, view: &View, listener: &Listener, mut room: Box<Room>
         Err(reason) => room.journal.reason = Some(reason),
     }
     record::connection(worker, view, listener, &room);
-    worker.give_back(room);
 }
 
 /// The route, by the snapshot that the worker has now.

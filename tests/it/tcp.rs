@@ -265,3 +265,32 @@ fn a_route_for_requests_does_not_take_connections() {
     assert_eq!(Client::connect(plain).get("/").text(), "http");
     assert_eq!(proxy.client().bytes(9), b"greetings");
 }
+
+#[test]
+fn an_endpoint_that_takes_no_connections_is_ejected() {
+    let database = Database::start("greetings");
+    let dead = free_address();
+    let proxy = start(&format!(
+        "[[route]]\nlisteners = [\"web\"]\nto = \"db\"\n[upstream.db]\nbalance = \"round_robin\"\nendpoints = [\"{dead}\", \"{}\"]\n",
+        database.address
+    ));
+    wait_until("it is ejected", || {
+        assert_eq!(proxy.client().bytes(9), b"greetings", "nobody notices");
+        proxy.states("db") == ["ejected", "unknown"]
+    });
+}
+
+#[test]
+fn a_drain_waits_for_open_connections_and_ends_with_the_last() {
+    let database = Database::start("greetings");
+    let mut proxy = start(&everything(&database, ""));
+    let mut client = proxy.client();
+    assert_eq!(client.bytes(9), b"greetings");
+    proxy.signal(rustix::process::Signal::TERM);
+    wait_until("nobody else comes in", || TcpStream::connect(proxy.web).is_err());
+    client.send("abc");
+    assert_eq!(client.bytes(3), b"abc", "the connection goes on");
+    client.end_sending();
+    assert_eq!(client.rest(), b"bye");
+    assert!(proxy.wait_for_end().success());
+}

@@ -233,3 +233,64 @@ fn expiry(
     }
     Ok(first)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use rcgen::{
+        CertificateParams, CertificateRevocationListParams, CertifiedIssuer, KeyIdMethod, KeyPair,
+        KeyUsagePurpose, SerialNumber, date_time_ymd,
+    };
+
+    use super::*;
+    use crate::net::certs::tests::fixture::year;
+
+    /// Writes an authority and its list, which expires in that year; both are new ones.
+    fn publish(folder: &Path, expires: i32) -> TrustSources {
+        let mut parameters = CertificateParams::default();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        parameters.key_usages = vec![KeyUsagePurpose::CrlSign];
+        let issuer = CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap();
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(expires, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let (ca, crl) = (folder.join("ca.pem"), folder.join("crl.pem"));
+        std::fs::write(&ca, issuer.pem()).unwrap();
+        std::fs::write(&crl, list.signed_by(&issuer).unwrap().pem().unwrap()).unwrap();
+        TrustSources { demand: Demand::Required, ca, crl: Some(crl) }
+    }
+
+    #[test]
+    fn another_content_brings_other_ticket_keys_and_a_wrong_one_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = TrustStore::load(publish(folder.path(), 2040), year(2030)).unwrap();
+        let first = store.current();
+        assert!(store.refresh(year(2030)).is_none(), "nothing has changed");
+        std::fs::write(folder.path().join("crl.pem"), "spoiled").unwrap();
+        assert!(matches!(store.refresh(year(2030)), Some(Event::TrustRefused { .. })));
+        assert!(store.refresh(year(2030)).is_none(), "it is told once");
+        assert!(Arc::ptr_eq(&first, &store.current()));
+        publish(folder.path(), 2040);
+        assert!(matches!(store.refresh(year(2030)), Some(Event::TrustChanged { .. })));
+        let ticket = first.tickets.encrypt(b"session").unwrap();
+        assert_eq!(first.tickets.decrypt(&ticket).as_deref(), Some(&b"session"[..]));
+        assert_eq!(store.current().tickets.decrypt(&ticket), None);
+    }
+
+    #[test]
+    fn a_list_that_expires_while_it_is_in_use_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = publish(folder.path(), 2035);
+        let store = TrustStore::load(sources.clone(), year(2030)).unwrap();
+        assert!(matches!(store.refresh(year(2036)), Some(Event::ListsExpired { .. })));
+        assert!(store.refresh(year(2036)).is_none());
+        let error = TrustStore::load(sources, year(2036)).unwrap_err();
+        assert!(matches!(error, CertificateError::ListExpired { .. }), "{error}");
+    }
+}
