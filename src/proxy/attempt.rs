@@ -128,8 +128,13 @@ impl Attempt {
         link: &mut Link,
     ) -> Poll<Result<(), Reason>> {
         // An endpoint that has begun to answer may leave the rest of the request unread, and what
-        // is wrong with that rest does not take the answer back.
-        self.cut |= self.poll_upload(context, call, link).is_some();
+        // is wrong with that rest does not take the answer back, unless nobody is there to read it.
+        if let Some(fault) = self.poll_upload(context, call, link) {
+            if fault.reason == Reason::ClientClosed {
+                return Poll::Ready(Err(fault.reason));
+            }
+            self.cut = true;
+        }
         let recoder = call.room.exchange.download.as_deref_mut();
         match self.download.poll(context, &mut Recoded { source: link, recoder }, call.client) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
@@ -181,7 +186,8 @@ impl Attempt {
         context: &mut Context<'_>,
         call: &mut Call<'_, C>,
     ) -> Result<(), Reason> {
-        if !call.client.is_request_read() || self.half_closed.is_some() {
+        let is_heard = self.cut || call.client.is_request_read();
+        if !is_heard || self.half_closed.is_some() {
             return Ok(());
         }
         match call.client.poll_gone(context) {

@@ -10,6 +10,7 @@ mod drain;
 mod failover;
 mod fleet;
 mod forwarding;
+mod grpc;
 mod health;
 mod http2;
 mod limits;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 pub use client::Client;
 pub use curl::{Curl, curl};
-pub use http::{Request, ok};
+pub use http::{Request, Response, ok};
 pub use origin::Origin;
 pub use ports::free_address;
 pub use proxy::{Proxy, run};
