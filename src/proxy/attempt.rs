@@ -10,6 +10,7 @@ use super::recoded::Recoded;
 use super::replay::Upload;
 use super::worker::{Fleet, Room, Worker};
 use crate::clock::{Millis, Timer};
+use crate::http::grpc::{self, Dialect};
 use crate::http::{Name, Reason, Version};
 use crate::snapshot::{Listener, Route};
 
@@ -205,7 +206,10 @@ impl Attempt {
         let sending = !self.cut && !self.upload.is_done();
         let progress = self.upload.last_progress(clock);
         if sending && self.upload.waits_for() == End::Source {
-            return (progress.after(Some(call.patience.body)), Reason::RequestTimeout);
+            // A gRPC stream may be quiet for as long as its route allows.
+            let is_call = grpc::dialect(&call.room.exchange) == Some(Dialect::Native);
+            let silence = if is_call { call.route.timeouts.idle.get() } else { call.patience.body };
+            return (progress.after(Some(silence)), Reason::RequestTimeout);
         }
         let since = self.begun.max(progress);
         (since.after(Some(call.route.timeouts.response.get())), Reason::ResponseTimeout)

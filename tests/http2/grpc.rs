@@ -139,6 +139,26 @@ async fn a_call_that_its_client_cancels_in_the_middle_of_a_duplex_ends_at_the_en
     assert_eq!(soon(resets.recv()).await, Some(Reason::CANCEL));
 }
 
+#[tokio::test]
+async fn a_quiet_client_of_a_call_has_the_time_of_the_route() {
+    let endpoint = Endpoint::start(|request, mut respond| async move {
+        let (body, _) = read(request.into_body()).await.unwrap();
+        let mut stream = respond.send_response(begun(), false).unwrap();
+        stream.send_data(body.into(), false).unwrap();
+        stream.send_trailers(trailers("grpc-status", "0")).unwrap();
+    })
+    .await;
+    let proxy = Proxy::start("limits = { body_timeout = \"50ms\" }", H2, &[endpoint.address]);
+    let mut client = proxy.client().await;
+    let (response, mut stream) = client.sender.send_request(call(&[]), false).unwrap();
+    let (page, _open) = client.sender.send_request(request("POST", "/"), false).unwrap();
+    // When an upload that is no call has been given up, the call has been quiet for as long.
+    assert_eq!(soon(page).await.unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+    stream.send_data(Bytes::from_static(b"\0\0\0\0\0"), true).unwrap();
+    let (body, trailers) = read(soon(response).await.unwrap().into_body()).await.unwrap();
+    assert_eq!((body.as_slice(), &trailers["grpc-status"]), (&b"\0\0\0\0\0"[..], &"0".parse().unwrap()));
+}
+
 /// An endpoint that answers so much of a message and is gone.
 async fn broken(part: &'static [u8]) -> Endpoint {
     Endpoint::start(move |_, mut respond| async move {
