@@ -83,8 +83,8 @@ async fn an_error_of_the_endpoint_that_is_no_grpc_passes_as_it_is() {
 }
 
 /// An endpoint that begins to answer when `begins`, and tells the reset that each call ends with.
-async fn silent(begins: bool) -> (Endpoint, mpsc::UnboundedReceiver<Reason>) {
-    let (tell, told) = mpsc::unbounded_channel();
+async fn silent(begins: bool) -> (Endpoint, mpsc::Receiver<Reason>) {
+    let (tell, told) = mpsc::channel(16);
     let endpoint = Endpoint::start(move |request, mut respond| {
         let tell = tell.clone();
         async move {
@@ -96,7 +96,7 @@ async fn silent(begins: bool) -> (Endpoint, mpsc::UnboundedReceiver<Reason>) {
             } else {
                 std::future::poll_fn(|context| respond.poll_reset(context)).await
             };
-            tell.send(reset.unwrap()).unwrap();
+            tell.send(reset.unwrap()).await.unwrap();
         }
     })
     .await;
