@@ -1,4 +1,4 @@
-//! gRPC with the interop client and server of grpc-go, which scripts/provision builds.
+//! gRPC with the interop client and server of grpc-go and with grpcio, which scripts/provision gets.
 //!
 //! Without them the tests say so and pass; with `TIDEGATE_REQUIRE_REAL` they fail.
 
@@ -33,20 +33,24 @@ const CASE: Duration = Duration::from_secs(30);
 
 /// The directory with the programs; `None`, said loudly, when it is not there.
 fn interop() -> Option<PathBuf> {
+    provisioned("interop/server").and_then(|server| server.parent().map(Path::to_owned))
+}
+
+/// A file that scripts/provision has made.
+fn provisioned(file: &str) -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("TIDEGATE_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("tidegate")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/tidegate")));
-    let found = cache.map(|cache| cache.join("interop"));
-    if let Some(directory) = found.filter(|directory| directory.join("server").exists()) {
-        return Some(directory);
+    if let Some(found) = cache.map(|cache| cache.join(file)).filter(|file| file.exists()) {
+        return Some(found);
     }
     let must =
         std::env::var_os("TIDEGATE_REQUIRE_REAL").is_some_and(|value| value != "0" && !value.is_empty());
-    assert!(!must, "there is no grpc-go interop client; run scripts/provision");
+    assert!(!must, "there is no {file}; run scripts/provision");
     // Past the capture of the harness: a test that did not run shall be seen.
-    let line = b"SKIPPED: there is no grpc-go interop client; run scripts/provision\n";
-    std::io::Write::write_all(&mut std::io::stderr(), line).expect("standard error is writable");
+    let line = format!("SKIPPED: there is no {file}; run scripts/provision\n");
+    std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).expect("standard error is writable");
     None
 }
 
@@ -184,6 +188,56 @@ fn the_health_of_an_endpoint_without_a_health_service_says_so() {
     wait_until("the endpoint is unhealthy", || proxy.states("grpc") == ["unhealthy"]);
     let why = proxy.status()["upstreams"][0]["endpoints"][0]["why"].to_string();
     assert!(why.contains("grpc-status 12: unknown service grpc.health.v1.Health"), "{why}");
+}
+
+/// A health service of which the file `state` is the answer for the service `users`.
+const HEALTH: &str = r#"
+import grpc, sys
+from concurrent import futures
+
+class Service(grpc.GenericRpcHandler):
+    def service(self, details):
+        if details.method == "/grpc.health.v1.Health/Check":
+            return grpc.unary_unary_rpc_method_handler(self.check)
+    def check(self, request, context):
+        if request == b"\x0a\x05users":
+            return open("state", "rb").read()
+        context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+
+server = grpc.server(futures.ThreadPoolExecutor(4))
+server.add_generic_rpc_handlers((Service(),))
+server.add_insecure_port("127.0.0.1:" + sys.argv[1])
+server.start()
+server.wait_for_termination()
+"#;
+
+#[test]
+fn the_health_that_grpcio_tells_decides_whether_an_endpoint_takes_calls() {
+    let Some(python) = provisioned("venv/bin/python") else { return };
+    let directory = TempDir::new().expect("a directory");
+    let state = |answer: &[u8]| {
+        std::fs::write(directory.path().join("new"), answer).expect("the directory is ours");
+        std::fs::rename(directory.path().join("new"), directory.path().join("state")).expect("ours");
+    };
+    state(b"\x08\x02");
+    let address = free_address();
+    let child = Command::new(python)
+        .args(["-c", HEALTH, &address.port().to_string()])
+        .current_dir(directory.path())
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("the environment has a Python");
+    let _server = Server { child, address };
+    wait_until("the server accepts", || std::net::TcpStream::connect(address).is_ok());
+    let proxy = Proxy::start(&format!(
+        "[[route]]\nto = \"grpc\"\n[upstream.grpc]\nendpoints = [\"{address}\"]\nprotocol = \"h2\"\n\
+         health = {{ check = \"grpc\", service = \"users\", interval = \"50ms\", unhealthy = 1, healthy = 1 }}\n"
+    ));
+    wait_until("the endpoint is unhealthy", || proxy.states("grpc") == ["unhealthy"]);
+    let why = proxy.status()["upstreams"][0]["endpoints"][0]["why"].to_string();
+    assert!(why.contains("the service is NOT_SERVING"), "{why}");
+    state(b"\x08\x01");
+    wait_until("the endpoint is healthy", || proxy.states("grpc") == ["healthy"]);
 }
 
 /// Frames of gRPC-Web: flag, length, content.
