@@ -10,6 +10,7 @@ use super::recoded::Recoded;
 use super::replay::Upload;
 use super::worker::{Fleet, Room, Worker};
 use crate::clock::{Millis, Timer};
+use crate::http::grpc::{self, Dialect};
 use crate::http::{Name, Reason, RequestHead, Version};
 use crate::snapshot::{Listener, Route};
 
@@ -143,8 +144,13 @@ impl Attempt {
         link: &mut Link,
     ) -> Poll<Result<(), Reason>> {
         // An endpoint that has begun to answer may leave the rest of the request unread, and what
-        // is wrong with that rest does not take the answer back.
-        self.cut |= self.poll_upload(context, call, link).is_some();
+        // is wrong with that rest does not take the answer back, unless nobody is there to read it.
+        if let Some(fault) = self.poll_upload(context, call, link) {
+            if fault.reason == Reason::ClientClosed {
+                return Poll::Ready(Err(fault.reason));
+            }
+            self.cut = true;
+        }
         let recoder = call.room.exchange.download.as_deref_mut();
         match self.download.poll(context, &mut Recoded { source: link, recoder }, call.client) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
@@ -246,8 +252,8 @@ impl Attempt {
         context: &mut Context<'_>,
         call: &mut Call<'_, C>,
     ) -> Result<(), Reason> {
-        let is_read = call.client.is_request_read() || holds_back(&call.room.exchange.request);
-        if !is_read || self.ending != Ending::Open {
+        let is_heard = self.cut || call.client.is_request_read() || holds_back(&call.room.exchange.request);
+        if !is_heard || self.ending != Ending::Open {
             return Ok(());
         }
         match call.client.poll_gone(context) {
@@ -268,7 +274,10 @@ impl Attempt {
         let sending = !self.cut && !self.upload.is_done();
         let progress = self.upload.last_progress(clock);
         if sending && self.upload.waits_for() == End::Source {
-            return (progress.after(Some(call.patience.body)), Reason::RequestTimeout);
+            // A gRPC stream may be quiet for as long as its route allows.
+            let is_call = grpc::dialect(&call.room.exchange) == Some(Dialect::Native);
+            let silence = if is_call { call.route.timeouts.idle.get() } else { call.patience.body };
+            return (progress.after(Some(silence)), Reason::RequestTimeout);
         }
         let since = self.begun.max(progress);
         (since.after(Some(call.route.timeouts.response.get())), Reason::ResponseTimeout)

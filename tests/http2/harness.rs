@@ -44,9 +44,19 @@ impl Proxy {
     /// Starts a proxy whose listener `web` has these settings and whose only route leads to an
     /// upstream with these settings.
     pub fn start(listener: &str, upstream: &str, endpoints: &[SocketAddr]) -> Proxy {
+        Proxy::start_as(listener, "", upstream, endpoints)
+    }
+
+    /// The same with further keys of the route, and tables after it.
+    pub fn start_with(route: &str, upstream: &str, endpoints: &[SocketAddr]) -> Proxy {
+        Proxy::start_as("", route, upstream, endpoints)
+    }
+
+    fn start_as(listener: &str, route: &str, upstream: &str, endpoints: &[SocketAddr]) -> Proxy {
         let endpoints: Vec<_> = endpoints.iter().map(|endpoint| format!("\"{endpoint}\"")).collect();
         let text = format!(
-            "[listener.web]\nbind = \"127.0.0.1:1\"\n{listener}\n[[route]]\npath = \"/*\"\nto = \"up\"\n\
+            "[listener.web]\nbind = \"127.0.0.1:1\"\n{listener}\n\
+             [[route]]\npath = \"/*\"\nto = \"up\"\n{route}\n\
              [upstream.up]\nendpoints = [{}]\n{upstream}\n",
             endpoints.join(", ")
         );

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper that fails is a failed test")]
 
 mod floods;
+mod grpc;
 mod harness;
 mod hostile;
 mod random;
@@ -38,13 +39,13 @@ fn trailers(name: &'static str, value: &'static str) -> HeaderMap {
     map
 }
 
-/// Sends the text of an HTTP/1.1 request and reads until the proxy closes.
+/// Sends the text of an HTTP/1.1 request and reads until the proxy closes; each byte is a character.
 async fn h1(proxy: &Proxy, text: &str) -> String {
     let mut stream = TcpStream::connect(proxy.address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    soon(stream.read_to_string(&mut answer)).await.unwrap();
-    answer
+    let mut answer = Vec::new();
+    soon(stream.read_to_end(&mut answer)).await.unwrap();
+    answer.into_iter().map(char::from).collect()
 }
 
 #[tokio::test]

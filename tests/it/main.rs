@@ -12,6 +12,7 @@ mod drain;
 mod failover;
 mod fleet;
 mod forwarding;
+mod grpc;
 mod health;
 mod http2;
 mod http2_memory;

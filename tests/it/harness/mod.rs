@@ -18,7 +18,7 @@ pub use authority::{Authority, replace};
 pub use client::Client;
 pub use client_authority::ClientAuthority;
 pub use curl::{Curl, curl};
-pub use http::{Request, ok};
+pub use http::{Request, Response, ok};
 pub use openssl::{Session, openssl};
 pub use origin::Origin;
 pub use ports::free_address;
