@@ -15,7 +15,7 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 export SUITES ?= ../shared/suites
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check suites bench release install provision fixtures clean
+.PHONY: help demo run test check suites fuzz bench release install provision fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ check: ## format, lints, documentation, licences, scripts; no test
 
 suites: release ## conformance checkers from outside the project (SUITES=directory), against the release binary
 	scripts/suites
+
+fuzz: ## every fuzz target for 30 s (scripts/fuzz SECONDS TARGET… for more)
+	scripts/fuzz
 
 bench: ## the benchmarks
 	$(CARGO) bench

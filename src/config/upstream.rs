@@ -14,7 +14,7 @@ use toml::Spanned;
 use crate::balance;
 use crate::health::settings::{Check, Outlier};
 use crate::tagged::{self, Switch};
-use crate::units::{self, Limit, Ratio, Timeout, UnitError, Weight};
+use crate::units::{self, Duration, Limit, Ratio, Timeout, UnitError, Weight};
 
 /// One upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -231,8 +231,16 @@ pub struct Connections {
     pub max_idle: u32,
     /// How long an idle one is kept, less when the endpoint shows so. Default: 60s.
     pub idle_timeout: Timeout,
+    /// How old a connection gets, a tenth more or less, before it takes no more requests and closes
+    /// after its last one; so new endpoints behind a name or a balancer of connections get their
+    /// share. Default: 10m; 0 = no limit.
+    pub max_age: Limit<Duration>,
     /// Streams on one HTTP/2 connection before another is opened. Default: 100.
     pub max_streams: NonZeroU32,
+    /// How long an HTTP/2 connection with open streams may be silent before it is asked by PING;
+    /// as long again without an answer and it is closed. grpc-go ends connections that ping more
+    /// often than its own MinTime, five minutes unless set. Default: 0 = never.
+    pub h2_ping_interval: Limit<Duration>,
 }
 
 impl Default for Connections {
@@ -241,7 +249,9 @@ impl Default for Connections {
             connect_timeout: Timeout::from_millis(500),
             max_idle: 128,
             idle_timeout: Timeout::from_secs(60),
+            max_age: Limit::At(Duration::from_secs(600)),
             max_streams: NonZeroU32::MIN.saturating_add(99),
+            h2_ping_interval: Limit::Off,
         }
     }
 }

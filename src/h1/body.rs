@@ -226,7 +226,7 @@ fn read_trailers(bytes: &[u8], trailers: &mut Fields) -> Result<(), Malformed> {
     match httparse::parse_headers(bytes, &mut slots) {
         Ok(httparse::Status::Complete((length, fields))) if length == bytes.len() => {
             for field in fields {
-                if may_be_trailer(Name::of(field.name.as_bytes())) {
+                if may_be_trailer(field.name.as_bytes()) {
                     trailers.push(field.name.as_bytes(), field.value.trim_ascii_end());
                 }
             }
@@ -237,10 +237,12 @@ fn read_trailers(bytes: &[u8], trailers: &mut Fields) -> Result<(), Malformed> {
 }
 
 /// Whether a field may be passed on in a trailer section.
-pub fn may_be_trailer(name: Name) -> bool {
-    !name.is_hop_by_hop()
-        && name.is_removable_by_connection()
-        && !matches!(name, Name::Trailer | Name::Expect | Name::ContentType)
+pub fn may_be_trailer(name: &[u8]) -> bool {
+    let known = Name::of(name);
+    !known.is_hop_by_hop()
+        && known.is_removable_by_connection()
+        && !matches!(known, Name::Trailer | Name::Expect | Name::ContentType)
+        && !(known == Name::Other && Name::is_alias(name))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 
+use super::body::is_token_byte;
 use crate::http::fields::Span;
 use crate::http::validate::MAX_REQUEST_LINE;
 use crate::http::{Method, Reason, RequestHead, Version};
@@ -50,6 +51,44 @@ pub fn parse(bytes: &[u8], limits: HeadLimits, head: &mut RequestHead) -> Result
     Ok(())
 }
 
+/// What is wrong already with a head that has not come whole: a client that speaks TLS or HTTP/0.9
+/// is not to wait for an answer until its time is over.
+pub fn early(bytes: &[u8]) -> Option<Reason> {
+    match bytes {
+        [] | [b'\r'] => return None,
+        [first, ..] if !is_token_byte(*first) => return Some(Reason::BadRequestLine),
+        _ => {}
+    }
+    let line = &bytes[..memchr::memchr(b'\r', bytes)?];
+    match is_request_line(line) {
+        true => None,
+        false if has_other_version(line) => Some(Reason::VersionNotSupported),
+        false => Some(Reason::BadRequestLine),
+    }
+}
+
+/// Puts into `head` what can be known of a request that is refused before or while it is read, for
+/// the answer (none to HEAD has a body) and the access line. Nothing is forwarded of such a head.
+pub fn sketch(bytes: &[u8], head: &mut RequestHead) {
+    head.clear();
+    let mut words = first_line(bytes).split(|byte| *byte == b' ');
+    let (Some(method), Some(target)) = (words.next(), words.next()) else { return };
+    let is_line = !method.is_empty()
+        && method.iter().all(|byte| is_token_byte(*byte))
+        && target.iter().all(u8::is_ascii_graphic)
+        && method.len() + target.len() <= MAX_SKETCH;
+    if is_line {
+        head.method = Method::of(method);
+        head.method_text = head.fields.append(method);
+        head.target = head.fields.append(target);
+        let is_old = words.next().is_some_and(|version| version.starts_with(b"HTTP/1.0"));
+        head.version = if is_old { Version::Http10 } else { Version::Http11 };
+    }
+}
+
+/// Longest method and target of a refused request that the access line shows.
+const MAX_SKETCH: usize = 1024;
+
 /// Where `part`, a slice of `whole`, lies in it.
 pub(super) fn span_in(whole: &[u8], part: &[u8]) -> Span {
     let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
@@ -60,7 +99,7 @@ pub(super) fn span_in(whole: &[u8], part: &[u8]) -> Span {
 
 fn reason_of(error: httparse::Error, bytes: &[u8]) -> Reason {
     match error {
-        httparse::Error::NewLine if !ends_in_version(first_line(bytes)) => Reason::BadRequestLine,
+        httparse::Error::NewLine if !is_request_line(first_line(bytes)) => Reason::BadRequestLine,
         httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::NewLine => {
             Reason::BadRequestField
         }
@@ -71,11 +110,13 @@ fn reason_of(error: httparse::Error, bytes: &[u8]) -> Reason {
 }
 
 fn first_line(bytes: &[u8]) -> &[u8] {
-    bytes.split(|byte| *byte == b'\r').next().unwrap_or_default()
+    bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default()
 }
 
-fn ends_in_version(line: &[u8]) -> bool {
-    line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0")
+/// Whether a line is made of three words of which the last is a version that we speak.
+fn is_request_line(line: &[u8]) -> bool {
+    let mut words = line.split(|byte| *byte == b' ').skip(2);
+    matches!(words.next(), Some(b"HTTP/1.1" | b"HTTP/1.0")) && words.next().is_none()
 }
 
 /// Whether the request line is well-formed but for a version that we do not speak.
@@ -116,6 +157,7 @@ mod tests {
             (b"GET /  HTTP/1.1\r\n\r\n", Reason::BadRequestLine),
             (b"G(T / HTTP/1.1\r\n\r\n", Reason::BadRequestLine),
             (b"GET / HTTP/1.1 \r\n\r\n", Reason::BadRequestLine),
+            (b"GET / HTTP/1.1 HTTP/1.1\r\n\r\n", Reason::BadRequestLine),
             (b"GET / HTTP/2.0\r\n\r\n", Reason::VersionNotSupported),
             (b"GET / HTTQ/1.1\r\n\r\n", Reason::BadRequestLine),
             (b"GET / http/1.1\r\n\r\n", Reason::BadRequestLine),
@@ -132,6 +174,40 @@ mod tests {
             (b"GET / HTTP/1.1\r\nA\xa0: b\r\n\r\n", Reason::BadRequestField),
         ] {
             assert_eq!(read(bytes).err(), Some(reason), "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn a_beginning_that_can_not_become_a_head_is_refused_at_once() {
+        for (bytes, reason) in [
+            (&b"\x16\x03\x01\x02"[..], Reason::BadRequestLine),
+            (b" GET", Reason::BadRequestLine),
+            (b"\rG", Reason::BadRequestLine),
+            (b"GET /\r", Reason::BadRequestLine),
+            (b"GET /\r\n", Reason::BadRequestLine),
+            (b"GET / HTTP/1.1 x\r\nHost:", Reason::BadRequestLine),
+            (b"PRI * HTTP/2.0\r\n", Reason::VersionNotSupported),
+        ] {
+            assert_eq!(early(bytes), Some(reason), "{}", String::from_utf8_lossy(bytes));
+        }
+        for bytes in [&b""[..], b"\r", b"G", b"GET / HTTP/1.", b"GET / HTTP/1.1\r", b"GET / HTTP/1.0\r\nHo"] {
+            assert_eq!(early(bytes), None, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn a_refused_head_still_says_method_target_and_version_when_it_can() {
+        let sketched = |bytes: &[u8]| {
+            let mut head = RequestHead::default();
+            sketch(bytes, &mut head);
+            (head.method, String::from_utf8_lossy(head.target()).into_owned(), head.version)
+        };
+        let known = (Method::Head, "/a?b".to_owned(), Version::Http10);
+        assert_eq!(sketched(b"HEAD /a?b HTTP/1.0\r\nHost : a\r\n\r\n"), known);
+        assert_eq!(sketched(b"HEAD /a?b HTTP/1.0\nHost: a"), known);
+        let nothing = (Method::Get, String::new(), Version::Http11);
+        for bytes in [&b""[..], b"\x16\x03\x01", b"HEAD", b"HEAD /\x01 HTTP/1.1\r\n", b"H(AD / HTTP/1.1"] {
+            assert_eq!(sketched(bytes), nothing, "{bytes:?}");
         }
     }
 

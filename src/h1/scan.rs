@@ -7,6 +7,8 @@ pub struct Scan {
     seen: usize,
     /// Where the current line starts.
     line: usize,
+    /// An empty line before the head was skipped.
+    skipped: bool,
 }
 
 /// A line feed without a carriage return before it (RFC 9112 §2.2 lets a server refuse it).
@@ -14,9 +16,14 @@ pub struct Scan {
 pub struct BareLineFeed;
 
 impl Scan {
-    /// Whether no line has been seen yet.
-    pub fn is_fresh(&self) -> bool {
-        self.seen == 0
+    /// Whether the two bytes at the front are an empty line before the head, of which one is
+    /// skipped (RFC 9112 §2.2). The caller takes them away.
+    pub fn skips_empty_line(&mut self, bytes: &[u8]) -> bool {
+        let skips = !self.skipped && self.line == 0 && bytes.starts_with(b"\r\n");
+        if skips {
+            *self = Scan { skipped: true, ..Scan::default() };
+        }
+        skips
     }
 
     /// Whether no line has come to its end yet.
@@ -83,6 +90,21 @@ mod tests {
             let mut scan = Scan::default();
             assert_eq!(scan.end_of_bare_head(&bytes[..5]), None);
             assert_eq!(scan.end_of_bare_head(bytes), Some(bytes.len() - 4));
+        }
+    }
+
+    #[test]
+    fn one_empty_line_before_the_head_is_skipped_whatever_the_pieces() {
+        for pieces in [&["\r\n"][..], &["", "\r\n"], &["\r", "\r\n"]] {
+            let mut scan = Scan::default();
+            for piece in &pieces[..pieces.len() - 1] {
+                assert!(!scan.skips_empty_line(piece.as_bytes()));
+                assert_eq!(scan.end_of_head(piece.as_bytes()), Ok(None));
+            }
+            assert!(scan.skips_empty_line(b"\r\n"), "{pieces:?}");
+            assert_eq!(scan.end_of_head(b""), Ok(None));
+            assert!(!scan.skips_empty_line(b"\r\n"), "a second one is not");
+            assert_eq!(scan.end_of_head(b"\r\n"), Ok(Some(2)));
         }
     }
 

@@ -58,6 +58,8 @@ pub fn response(
     status_line(response, &mut put);
     forwarded::response_fields(response, |name, value| field(&mut put, name, value));
     match (framing, length) {
+        // RFC 9110 §8.6: 204 has no length, not even a true one.
+        (Framing::None, _) if response.status == 204 => {}
         (Framing::None, Some(length)) => field(&mut put, b"content-length", length),
         _ => framing_fields(framing, &mut put),
     }

@@ -1,6 +1,7 @@
 //! HTTP messages and the rules that hold for both versions: heads, framing, the canonical
 //! target, strict validation, forwarding fields, and the closed list of reasons.
 
+pub mod accept;
 pub mod exchange;
 pub mod fields;
 pub mod forwarded;

@@ -115,6 +115,17 @@ impl Name {
         )
     }
 
+    /// Whether an unknown name becomes one that frames, routes or authenticates when its `_` are
+    /// read as `-`, as CGI environments and some servers do.
+    pub fn is_alias(name: &[u8]) -> bool {
+        let mut plain = [0u8; 24];
+        let Some(plain) = plain.get_mut(..name.len()) else { return false };
+        plain.copy_from_slice(name);
+        plain.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
+        let known = Name::of(plain);
+        known.is_hop_by_hop() || !known.is_removable_by_connection() || known == Name::Expect
+    }
+
     /// Whether a `Connection` option may remove the field. It may not remove what frames, routes
     /// or authenticates a request, nor what the proxy itself says about the client.
     pub fn is_removable_by_connection(self) -> bool {
@@ -148,6 +159,16 @@ mod tests {
         assert_eq!(Name::of(b"transfer_encoding"), Name::Other);
         assert_eq!(Name::of(b"hosts"), Name::Other);
         assert_eq!(Name::of(b""), Name::Other);
+    }
+
+    #[test]
+    fn an_underscore_makes_an_alias_of_a_name_that_frames_routes_or_authenticates() {
+        for name in [&b"Content_Length"[..], b"transfer_encoding", b"X_FORWARDED-for", b"Keep_Alive"] {
+            assert!(Name::is_alias(name));
+        }
+        for name in [&b"x_a"[..], b"user_agent", b"content_length_", b"_host", &[b'_'; 40]] {
+            assert!(!Name::is_alias(name));
+        }
     }
 
     #[test]

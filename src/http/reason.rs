@@ -71,6 +71,10 @@ reasons! {
         "A chunk of the request body is malformed (RFC 9112 §7.1)." "The client's chunked encoder is broken, or something tries to smuggle a request."
     BadRequestPseudo "bad_request.pseudo_field" 400 Client
         "The pseudo-fields or connection fields of an HTTP/2 request break RFC 9113 §8." "The client's HTTP/2 library is broken."
+    BadRequestH2 "bad_request.h2" 400 Client
+        "The client broke a rule of HTTP/2 that ends the connection (RFC 9113 §5.4.1)." "The client's HTTP/2 library is broken, or something that is no client tries the port."
+    H2Flood "h2_flood" 499 Client
+        "An HTTP/2 client sent too many useless frames; its connection was ended with ENHANCE_YOUR_CALM." "proxy_h2_floods_total says of which kind; an attack, or a client that resets nearly all of its requests."
     BodyTruncated "bad_request.truncated" 400 Client
         "The client closed before its request body was complete." "The client gave up, or its Content-Length is wrong."
     RequestTimeout "request_timeout" 408 Client
@@ -147,6 +151,8 @@ reasons! {
         "The endpoint sent more than 256 interim answers." "The endpoint is broken."
     UpstreamH2 "bad_response.h2" 502 Upstream
         "The endpoint broke the rules of HTTP/2 or reset the stream." "The log line of level debug has the error code."
+    UpstreamH2Flood "bad_response.h2_flood" 502 Upstream
+        "The endpoint sent too many useless HTTP/2 frames; the connection to it was closed." "The endpoint is broken or hostile."
 }
 
 impl Reason {

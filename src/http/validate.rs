@@ -33,17 +33,8 @@ pub fn request(head: &mut RequestHead, slashes: EncodedSlashes) -> Result<(), Re
 fn drop_aliases(head: &mut RequestHead) {
     let suspicious = head.fields.iter().any(|(known, name, _)| known == Name::Other && name.contains(&b'_'));
     if suspicious {
-        head.fields.retain(|known, name, _| known != Name::Other || !is_alias(name));
+        head.fields.retain(|known, name, _| known != Name::Other || !Name::is_alias(name));
     }
-}
-
-fn is_alias(name: &[u8]) -> bool {
-    let mut plain = [0u8; 24];
-    let Some(plain) = plain.get_mut(..name.len()) else { return false };
-    plain.copy_from_slice(name);
-    plain.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
-    let known = Name::of(plain);
-    known.is_hop_by_hop() || !known.is_removable_by_connection() || known == Name::Expect
 }
 
 /// RFC 9112 §6.3, read strictly: one length or one `chunked`, never a choice.
@@ -165,6 +156,7 @@ fn authority(head: &mut RequestHead, absolute: Option<Span>) -> Result<(), Reaso
     if second.is_some() {
         return Err(Reason::BadRequestHost);
     }
+    let [absolute, host] = [absolute, host].map(|span| span.map(|span| without_empty_port(head, span)));
     for span in absolute.iter().chain(&host) {
         if !is_authority(head.fields.text(*span)) {
             return Err(Reason::BadRequestHost);
@@ -178,6 +170,12 @@ fn authority(head: &mut RequestHead, absolute: Option<Span>) -> Result<(), Reaso
     };
     head.authority = lower(head, chosen);
     Ok(())
+}
+
+/// `a:` is `a` (RFC 3986 §6.2.3).
+fn without_empty_port(head: &RequestHead, span: Span) -> Span {
+    let has_one = head.fields.text(span).ends_with(b":");
+    Span { end: span.end - u32::from(has_one), ..span }
 }
 
 /// The span itself when it is in lower case already, else a copy in lower case.
@@ -225,7 +223,9 @@ fn canonical_path(head: &mut RequestHead, whole: Span, slashes: EncodedSlashes) 
     head.query = question.map(|at| Span::new(start + at + 1, end));
     let raw = Span::new(start, question.map_or(end, |at| start + at));
     if raw.is_empty() {
-        head.path = head.fields.append(b"/");
+        // `OPTIONS http://a` asks about the server itself (RFC 9112 §3.2.4).
+        let is_server = head.method == Method::Options && question.is_none();
+        head.path = head.fields.append(if is_server { b"*" } else { b"/" });
         return Ok(());
     }
     let mut rewritten = Vec::new();
@@ -332,6 +332,18 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_port_is_no_port() {
+        let authority = |target: &[u8], host| {
+            judge(b"GET", target, Version::Http11, &[("Host", host)]).map(|head| head.authority().to_vec())
+        };
+        assert_eq!(authority(b"/", "a.example:"), Ok(b"a.example".to_vec()));
+        assert_eq!(authority(b"/", "[::1]:"), Ok(b"[::1]".to_vec()));
+        assert_eq!(authority(b"http://b.example:/", "a"), Ok(b"b.example".to_vec()));
+        assert_eq!(authority(b"/", "a::"), Err(Reason::BadRequestHost));
+        assert_eq!(authority(b"/", ":"), Err(Reason::BadRequestHost));
+    }
+
+    #[test]
     fn a_target_of_the_wrong_form_is_refused() {
         for (method, target) in [
             (&b"GET"[..], &b"*"[..]),
@@ -357,6 +369,15 @@ mod tests {
         for (field, reason) in [chunked, (("Content-Length", "1"), Reason::BadRequestFraming)] {
             assert_eq!(refused(b"CONNECT", b"/_goRPC_", &[HOST, field]), Some(reason));
         }
+    }
+
+    #[test]
+    fn options_without_a_path_asks_about_the_server_itself() {
+        let path = |method, target| judge(method, target, Version::Http11, &[HOST]).unwrap().path().to_vec();
+        assert_eq!(path(b"OPTIONS", b"http://a.example"), b"*");
+        assert_eq!(path(b"OPTIONS", b"http://a.example/"), b"/");
+        assert_eq!(path(b"OPTIONS", b"http://a.example?q"), b"/");
+        assert_eq!(path(b"GET", b"http://a.example"), b"/");
     }
 
     #[test]

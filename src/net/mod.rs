@@ -3,8 +3,11 @@
 pub mod buffer;
 pub mod certs;
 pub mod connector;
+pub mod flood;
+pub mod frames;
 pub mod inherit;
 pub mod listen;
+pub mod metered;
 pub mod prefixed;
 pub mod secure;
 pub mod stream;
@@ -14,6 +17,7 @@ pub mod wire;
 
 pub use buffer::Buffer;
 pub use connector::Connector;
+pub use metered::{Gauge, Metered};
 pub use prefixed::Prefixed;
 pub use stream::Stream;
 pub use wire::Wire;

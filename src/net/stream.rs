@@ -32,7 +32,7 @@ impl Stream {
             Stream::Tcp(tcp) => tcp.poll_read_ready(context),
             Stream::Tls(tls) => tls.get_ref().0.poll_read_ready(context),
             Stream::Unix(unix) => unix.poll_read_ready(context),
-            Stream::Secure(secure) => secure.tls.get_ref().0.poll_read_ready(context),
+            Stream::Secure(secure) => secure.poll_read_ready(context),
         }
     }
 
@@ -75,7 +75,7 @@ impl Stream {
         let tcp = match self {
             Stream::Tcp(tcp) => tcp,
             Stream::Tls(tls) => tls.get_ref().0,
-            Stream::Secure(secure) => secure.tls.get_ref().0,
+            Stream::Secure(secure) => secure.tcp(),
             Stream::Unix(_) => return,
         };
         if let Err(error) = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO)) {
@@ -96,7 +96,7 @@ impl AsyncRead for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Stream::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
             Stream::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
-            Stream::Secure(secure) => Pin::new(&mut secure.tls).poll_read(cx, buf),
+            Stream::Secure(secure) => Pin::new(&mut **secure).poll_read(cx, buf),
         }
     }
 }
@@ -107,7 +107,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Stream::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
             Stream::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
-            Stream::Secure(secure) => Pin::new(&mut secure.tls).poll_write(cx, buf),
+            Stream::Secure(secure) => Pin::new(&mut **secure).poll_write(cx, buf),
         }
     }
 
@@ -120,7 +120,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
             Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
             Stream::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
-            Stream::Secure(secure) => Pin::new(&mut secure.tls).poll_write_vectored(cx, bufs),
+            Stream::Secure(secure) => Pin::new(&mut **secure).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -133,7 +133,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
             Stream::Tls(tls) => Pin::new(tls).poll_flush(cx),
             Stream::Unix(unix) => Pin::new(unix).poll_flush(cx),
-            Stream::Secure(secure) => Pin::new(&mut secure.tls).poll_flush(cx),
+            Stream::Secure(secure) => Pin::new(&mut **secure).poll_flush(cx),
         }
     }
 
@@ -142,7 +142,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Stream::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
             Stream::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
-            Stream::Secure(secure) => Pin::new(&mut secure.tls).poll_shutdown(cx),
+            Stream::Secure(secure) => Pin::new(&mut **secure).poll_shutdown(cx),
         }
     }
 }

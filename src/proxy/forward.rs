@@ -261,7 +261,7 @@ fn may_retry<C: Client>(call: &mut Call<'_, C>, failure: &Failure) -> bool {
 fn is_listed(retry: &Retry, reason: Reason) -> bool {
     let on = match reason {
         _ if is_connecting(reason) => RetryOn::Connect,
-        Reason::UpstreamReset => RetryOn::Reset,
+        Reason::UpstreamReset | Reason::UpstreamH2Flood => RetryOn::Reset,
         Reason::RefusedStream => RetryOn::RefusedStream,
         Reason::ResponseTimeout => RetryOn::Timeout,
         Reason::UnwantedStatus => return true,

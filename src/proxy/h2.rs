@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 
 use crate::h1::body::may_be_trailer;
-use crate::http::{Fields, Name};
+use crate::http::Fields;
 
 /// What is gathered before it goes out as a DATA frame: the frame size that every peer takes
 /// (RFC 9113 §4.2).
@@ -71,7 +71,7 @@ impl Incoming {
     }
 
     fn take_trailers(&mut self, trailers: &HeaderMap) {
-        let allowed = trailers.iter().filter(|(name, _)| may_be_trailer(Name::of(name.as_str().as_bytes())));
+        let allowed = trailers.iter().filter(|(name, _)| may_be_trailer(name.as_str().as_bytes()));
         for (name, value) in allowed.take(MAX_TRAILERS) {
             self.trailers.push(name.as_str().as_bytes(), value.as_bytes());
         }

@@ -90,3 +90,12 @@ pub async fn refuse<C: Client>(
     record::record(worker, &view, listener, room);
     ended
 }
+
+/// Counts and logs a request that was refused without us, or a connection that was ended.
+pub fn note(worker: &Worker, listener: &Listener, room: &mut Room, reason: Reason) {
+    let view = worker.view();
+    room.journal.begin(Instant::now());
+    room.journal.reason = Some(reason);
+    room.exchange.identify(worker.identity());
+    record::record(worker, &view, listener, room);
+}

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::TcpKeepalive;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 
 use super::link::trunk::{Trunk, Trunks};
@@ -118,7 +119,8 @@ impl Pool {
     pub fn put(&self, link: Link, now: Millis) {
         // A stream is not used twice; its connection has never left the pool.
         let Link::H1(mut link) = link else { return };
-        if !link.is_reusable() || link.identity() != self.identity() {
+        let age = self.settings.get().max_age.get().map(|age| age.get());
+        if !link.is_reusable() || link.is_old(now, age) || link.identity() != self.identity() {
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -268,12 +270,19 @@ fn stream_on(trunk: Rc<Trunk>) -> Link {
     Link::H2(Box::new(H2Link::new(trunk)))
 }
 
+/// A host that is gone is noticed within half a minute, whatever the protocol says meanwhile; the
+/// system's own time is two hours.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(15))
+    .with_interval(Duration::from_secs(5))
+    .with_retries(3);
+
 async fn open(address: &Address) -> io::Result<Stream> {
     match address {
         Address::Ip(address) => {
             let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
             socket.set_nodelay(true)?;
-            socket.set_keepalive(true)?;
+            socket2::SockRef::from(&socket).set_tcp_keepalive(&KEEPALIVE)?;
             Ok(Stream::Tcp(socket.connect(*address).await?))
         }
         Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),

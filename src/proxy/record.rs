@@ -36,8 +36,10 @@ fn write_line(
     let (journal, request) = (&room.journal, &room.exchange.request);
     let upstream = journal.upstream.and_then(|number| view.snapshot.upstreams.get(number));
     let field = |name| request.fields.get(name).unwrap_or_default();
-    // A request that was refused before it was judged has no path yet.
+    // A request that was refused before it was judged has no path yet. What may hold a password
+    // in front of a host is not shown.
     let raw = request.target().split(|byte| *byte == b'?').next().unwrap_or_default();
+    let raw = if raw.contains(&b'@') && !raw.starts_with(b"/") { &[] } else { raw };
     let line = Line {
         at: SystemTime::now(),
         client: room.exchange.client.address.ip(),

@@ -10,6 +10,7 @@ use super::client::Client;
 use super::pump::{Pump, Source};
 use super::worker::{Room, Worker};
 use crate::clock::Timer;
+use crate::http::accept::{self, Form};
 use crate::http::{Exchange, Fields, Framing, Name, Reason, Version};
 use crate::middleware::Step;
 use crate::snapshot::Route;
@@ -29,22 +30,34 @@ pub fn fill(exchange: &mut Exchange, reason: Reason) {
     exchange.reply.clear();
     exchange.response.status = meaning.status;
     let id = String::from_utf8_lossy(exchange.request_id()).into_owned();
-    let json = accepts_json(&exchange.request.fields);
-    let written = if json {
-        let body = serde_json::json!({
-            "status": meaning.status, "reason": meaning.name, "message": meaning.text, "request_id": id,
-        });
-        writeln!(exchange.reply, "{body}")
-    } else {
-        writeln!(exchange.reply, "{} {}\n{}\nrequest id: {id}", meaning.status, meaning.name, meaning.text)
+    let form = accept::form(&exchange.request.fields);
+    let written = match form {
+        Form::Json => {
+            let body = serde_json::json!({
+                "status": meaning.status, "reason": meaning.name, "message": meaning.text, "request_id": id,
+            });
+            writeln!(exchange.reply, "{body}")
+        }
+        Form::Text => writeln!(
+            exchange.reply,
+            "{} {}\n{}\nrequest id: {id}",
+            meaning.status, meaning.name, meaning.text
+        ),
     };
     debug_assert!(written.is_ok(), "writing to a Vec does not fail");
-    let content_type: &[u8] = if json { b"application/json" } else { b"text/plain; charset=utf-8" };
+    let content_type: &[u8] = match form {
+        Form::Json => b"application/json",
+        Form::Text => b"text/plain; charset=utf-8",
+    };
     let fields = &mut exchange.response.fields;
     fields.push(b"content-type", content_type);
     fields.push(b"cache-control", b"no-store");
     let status = format!("tidegate; error={}; details=\"{}\"", error_type(reason), meaning.name);
     fields.push(b"proxy-status", status.as_bytes());
+    if meaning.status == 405 {
+        // RFC 9110 §15.5.6 wants the list; every method but CONNECT may reach some route.
+        fields.push(b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE");
+    }
     seal(exchange);
 }
 
@@ -58,13 +71,6 @@ pub fn seal(exchange: &mut Exchange) {
         let date = httpdate::fmt_http_date(std::time::SystemTime::now());
         exchange.response.fields.push(b"date", date.as_bytes());
     }
-}
-
-fn accepts_json(fields: &Fields) -> bool {
-    fields.all(Name::Accept).any(|value| {
-        let asks = |name: &[u8]| value.windows(name.len()).any(|part| part.eq_ignore_ascii_case(name));
-        asks(b"application/json") && !asks(b"text/html")
-    })
 }
 
 /// The error type of RFC 9209 §2.3 that comes nearest.

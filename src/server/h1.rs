@@ -183,8 +183,7 @@ impl Connection {
     }
 
     fn look_for_head(&mut self) -> Option<Arrived> {
-        // One empty line before a request line is skipped (RFC 9112 §2.2).
-        if self.scan.is_fresh() && self.wire.input.filled().starts_with(b"\r\n") {
+        if self.scan.skips_empty_line(self.wire.input.filled()) {
             self.wire.input.consume(2);
         }
         let most = self.limits().max_header_bytes.as_usize();
@@ -206,7 +205,7 @@ impl Connection {
                 Some(Err(Reason::TargetTooLong))
             }
             Ok(None) if bytes.len() >= most => Some(Err(Reason::HeaderTooLarge)),
-            Ok(None) => None,
+            Ok(None) => request::early(bytes).map(Err),
         }
     }
 
@@ -215,9 +214,13 @@ impl Connection {
         self.requests += 1;
         self.reader.start(Framing::None);
         self.version = Version::Http11;
-        let length = arrived?;
         let head = &mut room.exchange.request;
-        request::parse(&self.wire.input.filled()[..length], self.head_limits(), head)?;
+        let bytes = self.wire.input.filled();
+        let parsed = arrived.and_then(|length| {
+            request::parse(&bytes[..length], self.head_limits(), head)?;
+            Ok(length)
+        });
+        let length = parsed.inspect_err(|_| request::sketch(bytes, head))?;
         self.wire.input.consume(length);
         self.version = head.version;
         validate::request(head, self.listener.settings.encoded_slashes)?;

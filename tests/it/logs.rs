@@ -89,6 +89,32 @@ fn a_line_has_the_reason_of_an_answer_of_our_own() {
 }
 
 #[test]
+fn a_line_of_a_request_that_could_not_be_read_shows_what_is_known() {
+    let proxy = Proxy::start("[[route]]\nrespond = {}\n");
+    for (bytes, method, path, reason) in [
+        ("HEAD /a?token=secret HTTP/1.1\r\nHost : a\r\n\r\n", "HEAD", "/a", "bad_request.field"),
+        ("POST /b HTTP/1.1\nHost: a\n\n", "POST", "/b", "bad_request.line"),
+        ("GET http://me:secret@a/ HTTP/1.1\r\nHost: a\r\n\r\n", "GET", "", "bad_request.host"),
+        ("GET /c HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", "GET", "/c", "bad_request.framing"),
+        ("\x16\x03\x01\n", "", "", "bad_request.line"),
+    ] {
+        let number = proxy.access_lines().len();
+        let answer = String::from_utf8_lossy(&proxy.exchange(bytes)).into_owned();
+        let text = proxy.access_line(number);
+        let line = json(&text);
+        let field = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
+        assert_eq!((field("method").as_str(), field("path").as_str()), (method, path), "{text}");
+        assert_eq!((line["status"].as_u64(), field("reason").as_str()), (Some(400), reason), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+        assert!(answer.contains(reason), "{answer}");
+        let id = field("request_id");
+        assert!(id.len() == 36 && (method == "HEAD" || answer.contains(&id)), "{text} {answer}");
+        assert_eq!(answer.ends_with("\r\n\r\n"), method == "HEAD", "HEAD gets no body: {answer}");
+        assert!(proxy.metric(&format!("proxy_replies_total{{reason=\"{reason}\"}}")) >= 1.0, "{reason}");
+    }
+}
+
+#[test]
 fn what_a_client_writes_never_becomes_a_line_of_its_own() {
     let proxy = Proxy::start("[[route]]\nrespond = {}\n");
     let mut client = proxy.client();

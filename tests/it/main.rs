@@ -7,6 +7,7 @@ mod harness;
 
 mod clients;
 mod command;
+mod corpus;
 mod drain;
 mod failover;
 mod fleet;
@@ -27,3 +28,4 @@ mod streaming;
 mod timeouts;
 mod tls;
 mod tunnels;
+mod upstream_tls;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{ALL, Client, Origin, Proxy, upstream};
+use crate::harness::{ALL, Client, Origin, Proxy, pass, upstream};
 
 /// Bytes, the status and the reason that they are refused with.
 const REFUSED: &[(&str, u16, &str)] = &[
@@ -138,6 +138,28 @@ fn one_empty_line_before_a_request_is_skipped() {
     let mut client = proxy.client();
     client.send("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.response().status, 200);
+    // Before each request, and also when it comes in pieces.
+    client.send("\r");
+    pass(Duration::from_millis(20));
+    client.send("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    client.send("\r\n");
+    pass(Duration::from_millis(20));
+    client.send("\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response().status, 400);
+}
+
+#[test]
+fn what_can_not_become_a_request_is_refused_without_waiting_for_its_end() {
+    let proxy =
+        Proxy::start("[[route]]\nrespond = {}\n[listener.web]\nlimits = { header_timeout = \"1h\" }\n");
+    for bytes in ["GET /\r\n", "\x16\x03\x01\x02\0\x01", "GET / HTTP/1.1 x\r\n", "{"] {
+        let mut client = proxy.client();
+        client.send(bytes);
+        let answer = client.response();
+        assert_eq!((answer.status, answer.reason()), (400, "bad_request.line"), "{bytes:?}");
+        assert_eq!(client.rest(), b"", "{bytes:?}");
+    }
 }
 
 #[test]
@@ -150,6 +172,47 @@ fn a_refusal_is_json_for_those_who_ask_for_it_and_names_the_request() {
     let body: serde_json::Value = serde_json::from_slice(&answer.body()).expect("it is JSON");
     assert_eq!((body["status"].as_u64(), body["reason"].as_str()), (Some(404), Some("no_route")));
     assert!(body["request_id"].as_str().is_some_and(|id| id.len() == 36), "{body}");
+}
+
+#[test]
+fn a_refusal_has_the_form_that_its_client_likes_best() {
+    let proxy = Proxy::start("[[route]]\npath = \"/x\"\nrespond = {}\n");
+    for (accept, form) in [
+        ("application/json;q=0.9, text/html;q=0.8", "application/json"),
+        ("application/json, text/plain, */*", "application/json"),
+        ("text/html, application/json;q=0.9", "text/plain; charset=utf-8"),
+        ("application/json;q=0, */*", "text/plain; charset=utf-8"),
+        ("*/*", "text/plain; charset=utf-8"),
+    ] {
+        let mut client = proxy.client();
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\n\r\n"));
+        assert_eq!(client.response().field("content-type"), Some(form), "{accept}");
+    }
+}
+
+#[test]
+fn a_method_that_is_not_allowed_is_told_which_are() {
+    let proxy = Proxy::start("[[route]]\nrespond = {}\n");
+    let mut client = proxy.client();
+    client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+    let answer = client.response();
+    assert_eq!(answer.status, 405);
+    assert!(answer.field("allow").is_some_and(|methods| methods.contains("GET")), "{}", answer.head);
+}
+
+#[test]
+fn a_refusal_of_head_has_no_body() {
+    let proxy = Proxy::start("[[route]]\npath = \"/x\"\nrespond = {}\n");
+    for request in [
+        "HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "HEAD / HTTP/1.0\r\n\r\n",
+        "HEAD / HTTP/1.1\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: a\r\nbad\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
+    ] {
+        let answer = String::from_utf8_lossy(&proxy.exchange(request)).into_owned();
+        assert!(answer.ends_with("\r\n\r\n") && answer.matches("\r\n\r\n").count() == 1, "{answer}");
+    }
 }
 
 #[test]

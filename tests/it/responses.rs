@@ -20,8 +20,45 @@ fn an_answer_with_invalid_framing_is_502_with_its_reason() {
             "bad_response.framing",
         ),
         ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "bad_response.framing"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok", "bad_response.framing"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0x2\r\n\r\nok", "bad_response.framing"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok", "bad_response.framing"),
+        ("HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\nok", "bad_response.framing"),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9223372036854775808\r\n\r\nok", "bad_response.framing"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", "bad_response.framing"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n", "bad_response.framing"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\nok", "bad_response.framing"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n\r\nok", "bad_response.framing"),
+        ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "bad_response.framing"),
+        ("HTTP/1.1 204 X\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", "bad_response.framing"),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\n", "bad_response.framing"),
         ("HTTP/1.1 20 OK\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 2000 OK\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 200OK\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1  200 OK\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 +20 OK\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 2x0 OK\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 099 OK\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 600 OK\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 200 O\x01K\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 200 O\rK\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1\r\n\r\n", "bad_response.head"),
+        ("http/1.1 200 OK\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.2 200 OK\r\n\r\n", "bad_response.head"),
+        ("HTTP/2 200 OK\r\n\r\n", "bad_response.head"),
+        ("HTTP/2.0 200 OK\r\n\r\n", "bad_response.head"),
+        (" HTTP/1.1 200 OK\r\n\r\n", "bad_response.head"),
+        ("\r\nHTTP/1.1 200 OK\r\n\r\n", "bad_response.head"),
+        ("\nHTTP/1.1 200 OK\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 200 OK\nContent-Length: 0\n\n", "bad_response.head"),
+        ("HTTP/1.1 200 OK\r\nX: a\nY: b\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 200 OK\r\nX: a\rSet-Cookie: b\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 200 OK\r\nX: a\r\n\tfolded\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 200 OK\r\n X: a\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 200 OK\r\n: a\r\n\r\n", "bad_response.head"),
+        ("HTTP/1.1 200 OK\r\nX(): a\r\n\r\n", "bad_response.head"),
         ("HTTP/1.1 200 OK\r\nX: a\r\n folded\r\n\r\n", "bad_response.head"),
         ("HTTP/1.1 200 OK\r\nX: a\x01\r\n\r\n", "bad_response.head"),
         ("HTTP/1.1 200 OK\r\nX : a\r\n\r\n", "bad_response.head"),
@@ -36,6 +73,105 @@ fn an_answer_with_invalid_framing_is_502_with_its_reason() {
     for (number, (bytes, reason)) in ANSWERS.iter().enumerate() {
         let answer = proxy.get(&format!("/{number}"));
         assert_eq!((answer.status, answer.reason()), (502, *reason), "{bytes:?}");
+    }
+}
+
+/// Bodies after `Transfer-Encoding: chunked` that are 502 when nothing has gone to the client.
+const BAD_CHUNKS: &[&str] = &[
+    "zz\r\n",
+    "0x2\r\nok\r\n0\r\n\r\n",
+    "+2\r\nok\r\n0\r\n\r\n",
+    "2 \r\nok\r\n0\r\n\r\n",
+    "\r\nok\r\n0\r\n\r\n",
+    "2\nok\r\n0\r\n\r\n",
+    "2;a\rb\r\nok\r\n0\r\n\r\n",
+    "2;\x01\r\nok\r\n0\r\n\r\n",
+    "fffffffffffffffff\r\nok",
+    "0\r\nX : y\r\n\r\n",
+    "0\r\nno colon\r\n\r\n",
+    "0\r\nX: \0\r\n\r\n",
+    "0\n\r\n",
+];
+
+#[test]
+fn an_answer_with_an_invalid_chunk_is_502_with_its_reason() {
+    let origin = Origin::answering(|request| {
+        let number: usize = request.target()[1..].parse().expect("a number");
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}", BAD_CHUNKS[number]).into_bytes()
+    });
+    let proxy = through(&origin);
+    for (number, bytes) in BAD_CHUNKS.iter().enumerate() {
+        let answer = proxy.get(&format!("/{number}"));
+        assert_eq!((answer.status, answer.reason()), (502, "bad_response.chunk"), "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_head_at_the_limits_passes_and_one_over_them_is_502() {
+    let head = |fields: usize, length: usize| {
+        let mut head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n".to_owned();
+        head.push_str(&"X: y\r\n".repeat(fields - 2));
+        let used = head.len() + "X: \r\n\r\n".len();
+        head.push_str(&format!("X: {}\r\n\r\n", "y".repeat(length.saturating_sub(used))));
+        head.into_bytes()
+    };
+    let most = 64 * 1024;
+    let origin = Origin::answering(move |request| match request.target() {
+        "/fields" => head(256, 0),
+        "/fields-over" => head(257, 0),
+        "/bytes" => head(3, most),
+        _ => head(3, most + 1),
+    });
+    let proxy = through(&origin);
+    for path in ["/fields", "/bytes"] {
+        let mut client = proxy.client();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert!(client.head().starts_with("HTTP/1.1 200 "), "{path}");
+    }
+    for path in ["/fields-over", "/bytes-over"] {
+        let answer = proxy.get(path);
+        assert_eq!((answer.status, answer.reason()), (502, "bad_response.header_too_large"), "{path}");
+    }
+}
+
+#[test]
+fn an_answer_without_a_body_tells_no_false_length_and_its_connection_is_not_used_again() {
+    for (status, tells) in [("204 No Content", false), ("304 Not Modified", true), ("200 OK", true)] {
+        let origin = Origin::answering(move |_| {
+            format!("HTTP/1.1 {status}\r\nContent-Length: 4\r\n\r\nEVIL").into_bytes()
+        });
+        let proxy = Proxy::start(&format!("{ALL}{}[server]\nworkers = 1\n", upstream(&[&origin])));
+        let mut client = proxy.client();
+        for _ in 0..2 {
+            client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let answer = client.response_to_head();
+            assert_eq!(answer.field("content-length"), tells.then_some("4"), "{status}");
+        }
+        client.send("HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        assert!(!String::from_utf8_lossy(&client.rest()).contains("EVIL"), "{status}");
+        assert_eq!(origin.connections(), 3, "{status}: a connection with extra bytes was used again");
+    }
+}
+
+#[test]
+fn an_interim_answer_tells_no_length() {
+    let origin = Origin::saying(
+        b"HTTP/1.1 103 Early Hints\r\nContent-Length: 4\r\nLink: <x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    );
+    let proxy = through(&origin);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let hints = client.head();
+    assert!(hints.contains("103") && !hints.to_lowercase().contains("content-length"), "{hints}");
+    assert_eq!(client.response().status, 200);
+}
+
+#[test]
+fn a_status_line_without_a_phrase_passes() {
+    for line in ["HTTP/1.1 200 ", "HTTP/1.1 200", "HTTP/1.1 200 \u{e9}\t!"] {
+        let origin =
+            Origin::answering(move |_| format!("{line}\r\nContent-Length: 2\r\n\r\nok").into_bytes());
+        assert_eq!(through(&origin).get("/").text(), "ok", "{line}");
     }
 }
 

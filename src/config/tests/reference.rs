@@ -93,7 +93,10 @@ fn every_key_stands_in_the_reference() {
         ("[route.retry]", keys_of::<Retry>()),
         ("[listener.web]", without(keys_of::<Listener>(), &["limits", "tls"])),
         ("[middleware.edge.headers]", keys_of::<Headers>()),
-        ("[upstream.users]", without(keys_of::<Upstream>(), &["tls", "health", "outlier", "connections", "budget"])),
+        (
+            "[upstream.users]",
+            without(keys_of::<Upstream>(), &["tls", "health", "outlier", "connections", "budget"]),
+        ),
         ("[upstream.canary.tls]", keys_of::<UpstreamTls>()),
         ("[upstream.users.health]", keys_of::<Check>()),
         ("[upstream.users.outlier]", keys_of::<Outlier>()),

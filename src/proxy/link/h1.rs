@@ -2,8 +2,10 @@
 
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use super::Head;
+use super::{Head, spread};
+use crate::clock::Millis;
 use crate::h1::response::{self, MAX_HEAD};
 use crate::h1::scan::Scan;
 use crate::h1::write;
@@ -30,6 +32,8 @@ pub struct H1Link {
     /// Whether the endpoint lets the connection live on.
     keeps: bool,
     sent: bool,
+    /// When it is too old to rest in the pool; set when it first does.
+    retires: Option<Millis>,
 }
 
 impl H1Link {
@@ -45,6 +49,7 @@ impl H1Link {
             answered: false,
             keeps: false,
             sent: false,
+            retires: None,
         }
     }
 
@@ -88,6 +93,9 @@ impl H1Link {
                 _ => self.scan.end_of_head(bytes).map_err(|_| Reason::BadResponseHead)?,
             };
             if let Some(length) = end {
+                if length > MAX_HEAD {
+                    return Poll::Ready(Err(Reason::ResponseHeaderTooLarge));
+                }
                 response::parse(&bytes[..length], method, head)?;
                 self.wire.input.consume(length);
                 self.scan = Scan::default();
@@ -125,6 +133,12 @@ impl H1Link {
     /// its end by its own framing, nothing follows it, and the endpoint did not say close.
     pub fn is_reusable(&self) -> bool {
         self.keeps && self.sent && self.reader.is_clean() && self.wire.input.is_empty()
+    }
+
+    /// Whether it is older than `age`, which runs from its first rest, a tenth more or less.
+    pub fn is_old(&mut self, now: Millis, age: Option<Duration>) -> bool {
+        let Some(age) = age else { return false };
+        now >= *self.retires.get_or_insert_with(|| now.after(Some(spread(age))))
     }
 
     /// Makes it ready to rest in the pool.
@@ -197,9 +211,9 @@ fn lost(error: io::Error) -> Reason {
 }
 
 /// The time that an endpoint says it keeps an idle connection: `Keep-Alive: timeout=5`.
-pub fn announced_idle_timeout(head: &ResponseHead) -> Option<std::time::Duration> {
+pub fn announced_idle_timeout(head: &ResponseHead) -> Option<Duration> {
     let value = head.fields.get(Name::KeepAlive)?;
     let timeout = items(value).find_map(|item| item.strip_prefix(b"timeout="))?;
     let seconds = std::str::from_utf8(timeout).ok()?.parse::<u32>().ok()?;
-    Some(std::time::Duration::from_secs(u64::from(seconds)))
+    Some(Duration::from_secs(u64::from(seconds)))
 }

@@ -54,6 +54,7 @@ impl Client for Stream {
                 counted = length.to_string();
                 Some(counted.as_bytes())
             }
+            Framing::None if response.status == 204 => None,
             Framing::None => told,
             Framing::Length(_) | Framing::Chunked | Framing::UntilClose | Framing::Tunnel => None,
         };
