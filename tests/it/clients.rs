@@ -305,7 +305,7 @@ fn browse(stage: &Stage, url: &str, flags: &[&str]) -> Option<Value> {
         (0..6).any(|_| crate::harness::comes_true(crate::harness::PATIENCE, || results().count() > before));
     drop(browser);
     assert!(told, "the page did not tell a result");
-    let body = results().last().expect("it was told").body();
+    let body = results().next_back().expect("it was told").body();
     Some(serde_json::from_slice(&body).expect("JSON"))
 }
 
