@@ -16,6 +16,7 @@ use crate::units::Auto;
 mod agreed;
 mod answer;
 mod dial;
+mod grpc;
 mod http1;
 mod http2;
 mod judge;
@@ -58,6 +59,12 @@ pub enum ProbeError {
     /// The expected text is not in the first 64 KiB of the body.
     #[error("the body does not contain the expected text")]
     Body,
+    /// A call ended with another status than OK.
+    #[error("grpc-status {0}: {1}")]
+    Grpc(u32, String),
+    /// The endpoint answered, but not that the service is serving.
+    #[error("the service is {0}")]
+    NotServing(&'static str),
     /// No answer in time.
     #[error("no answer within {}ms", .0.as_millis())]
     Timeout(std::time::Duration),
@@ -80,6 +87,7 @@ pub fn build(settings: &Check, version: HttpVersion, dial: Arc<dyn Dial>) -> Arc
         (CheckKind::Http, HttpVersion::Http1) => Arc::new(http1::Http1Probe::new(settings.clone(), dial)),
         (CheckKind::Http, HttpVersion::Http2) => Arc::new(http2::Http2Probe::new(settings.clone(), dial)),
         (CheckKind::Http, HttpVersion::Agreed) => Arc::new(agreed::AgreedProbe::new(settings, dial)),
+        (CheckKind::Grpc, _) => Arc::new(grpc::GrpcProbe::new(settings.clone(), dial)),
         (CheckKind::Tcp, _) => Arc::new(tcp::TcpProbe::new(settings.clone(), dial)),
     }
 }

@@ -6,10 +6,12 @@ pub mod exchange;
 pub mod fields;
 pub mod forwarded;
 pub mod framing;
+pub mod grpc;
 pub mod head;
 pub mod name;
 pub mod path;
 pub mod reason;
+pub mod recode;
 pub mod upgrade;
 pub mod validate;
 

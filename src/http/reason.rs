@@ -97,6 +97,10 @@ reasons! {
         "The client went away before the answer was complete." "Its own timeout may be shorter than the endpoint needs."
     ClientStalled "client_stalled" 499 Client
         "The client stopped reading for longer than write_timeout." "A slow or dead reader; see write_timeout."
+    BadGrpcWeb "bad_request.grpc_web" 400 Client
+        "The body of a gRPC-Web request is not base64 or not complete." "The client's gRPC-Web library is broken."
+    ClientDeadline "client_deadline" 408 Client
+        "The time that the client has set with grpc-timeout is over." "The client's deadline is shorter than the endpoint needs."
     Internal "internal" 500 Proxy
         "The proxy failed itself; this is a bug." "The log holds the place; please report it."
     NoHealthyEndpoint "no_healthy_endpoint" 503 Upstream

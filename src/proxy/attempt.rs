@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::client::{Client, Gone};
 use super::link::{Head, Link};
 use super::pump::{End, Fault, Nothing, Pump};
+use super::recoded::Recoded;
 use super::replay::Upload;
 use super::worker::{Fleet, Room, Worker};
 use crate::clock::{Millis, Timer};
@@ -28,8 +29,8 @@ pub(super) struct Call<'call, C> {
     pub timer: &'call Timer,
     pub route: &'call Route,
     pub fleet: &'call Fleet,
-    /// When the whole exchange must be over.
-    pub until: Millis,
+    /// When the whole exchange must be over, and what it means when it is not.
+    pub until: Deadline,
     pub patience: Patience,
 }
 
@@ -62,7 +63,7 @@ pub(super) struct Attempt {
 }
 
 /// A deadline with what it means when it comes.
-type Deadline = (Millis, Reason);
+pub(super) type Deadline = (Millis, Reason);
 
 impl Attempt {
     pub(super) fn begin(now: Millis) -> Attempt {
@@ -129,7 +130,8 @@ impl Attempt {
         // An endpoint that has begun to answer may leave the rest of the request unread, and what
         // is wrong with that rest does not take the answer back.
         self.cut |= self.poll_upload(context, call, link).is_some();
-        match self.download.poll(context, link, call.client) {
+        let recoder = call.room.exchange.download.as_deref_mut();
+        match self.download.poll(context, &mut Recoded { source: link, recoder }, call.client) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault.reason)),
             Poll::Pending => {}
@@ -147,7 +149,7 @@ impl Attempt {
         let now = call.worker.timers.now();
         *self = Attempt::begin(now);
         // The exchange is over when the tunnel has begun; how long that lasts is for `idle` to say.
-        call.until = Millis::NEVER;
+        call.until = (Millis::NEVER, Reason::RequestDeadline);
     }
 
     /// Ready when both sides have ended.
@@ -198,7 +200,9 @@ impl Attempt {
         let polled = if holds_back(&call.room.exchange.request) {
             self.upload.poll(context, &mut Nothing::default(), link)
         } else {
-            let mut source = Upload { client: call.client, replay: &mut call.room.replay };
+            let Room { exchange, replay, .. } = &mut *call.room;
+            let recoder = exchange.upload.as_deref_mut();
+            let mut source = Upload { source: Recoded { source: call.client, recoder }, replay };
             self.upload.poll(context, &mut source, link)
         };
         match polled {
@@ -273,7 +277,7 @@ impl Attempt {
         let grace = self
             .half_closed
             .map_or(Millis::NEVER, |since| since.max(progress).after(Some(HALF_CLOSED_GRACE)));
-        let nearest = [phase, (call.until, Reason::RequestDeadline), (grace, Reason::ClientClosed)]
+        let nearest = [phase, call.until, (grace, Reason::ClientClosed)]
             .into_iter()
             .min_by_key(|(due, _)| *due)
             .unwrap_or(phase);

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::Ended;
 use super::attempt::{Attempt, Call};
 use super::client::Client;
+use super::grpc;
 use super::link::Link;
 use super::pool::{Certainty, Pool};
 use super::reply;
@@ -107,6 +108,12 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     {
         return Err(Failure { reason, repeats: Repeats::Work });
     }
+    if let Err(reason) = streamed
+        && Box::pin(grpc::end(call, reason)).await
+    {
+        blame(call, pool, reason);
+        return Ok(Ended::Complete);
+    }
     Ok(close(call, pool, link, &attempt, status, streamed))
 }
 
@@ -151,12 +158,17 @@ fn close<C: Client>(
             Ended::Complete
         }
         Err(reason) => {
-            upstream.observe(pool.endpoint(), outcome(reason));
-            call.room.journal.reason = Some(reason);
+            blame(call, pool, reason);
             call.client.abort();
             Ended::Broken
         }
     }
+}
+
+/// Remembers why an answer could not be finished, and tells the upstream.
+fn blame<C: Client>(call: &mut Call<'_, C>, pool: &Pool, reason: Reason) {
+    call.fleet.upstream.observe(pool.endpoint(), outcome(reason));
+    call.room.journal.reason = Some(reason);
 }
 
 /// What the endpoint is told as Host.
@@ -225,7 +237,7 @@ fn unwanted<C: Client>(call: &Call<'_, C>, status: u16) -> Option<Failure> {
     // Paid for here: an answer that was thrown away could not be passed on any more.
     let elsewhere = another
         && call.fleet.has_other(&call.room.tried)
-        && call.worker.timers.now() < call.until
+        && call.worker.timers.now() < call.until.0
         && call.fleet.upstream.try_retry();
     elsewhere.then_some(Failure { reason: Reason::UnwantedStatus, repeats: Repeats::Work })
 }
@@ -238,7 +250,7 @@ fn has_attempts_left(failed: usize, retry: &Retry) -> bool {
 /// Whether another attempt may be made; if so, it is prepared and paid for.
 fn may_retry<C: Client>(call: &mut Call<'_, C>, failure: &Failure) -> bool {
     let is_ours = failure.reason.side() != Side::Upstream;
-    if is_ours || call.worker.timers.now() >= call.until {
+    if is_ours || call.worker.timers.now() >= call.until.0 {
         return false;
     }
     // A stale connection is the pool's fault, not the endpoint's: its repeat is no retry, costs no

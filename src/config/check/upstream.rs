@@ -107,6 +107,19 @@ fn health(name: &Spanned<String>, upstream: &Upstream, check: &Check, findings: 
             }
         }
         CheckKind::Http => http_check(name, check, findings),
+        CheckKind::Grpc => {
+            for key in ["path", "expect", "body"] {
+                if let Some(span) = place(findings, key) {
+                    findings.add(span, format!("`{key}` has no effect with `check = \"grpc\"`"));
+                }
+            }
+        }
+    }
+    if check.check != CheckKind::Grpc
+        && !check.service.is_empty()
+        && let Some(span) = place(findings, "service")
+    {
+        findings.add(span, "`service` has no effect without `check = \"grpc\"`");
     }
     let is_unix = |address: &Address| matches!(address, Address::Unix(_));
     let has_unix = upstream.endpoints.iter().any(|endpoint| is_unix(&endpoint.get_ref().address));
