@@ -279,7 +279,7 @@ fn a_tunnel_without_a_byte_ends_after_the_idle_timeout_and_a_busy_one_does_not()
         pass(Duration::from_millis(100));
     }
     let ended = ended.join().expect("it was closed");
-    assert!((350..1200).contains(&ended.as_millis()), "{ended:?}");
+    assert!((350..3000).contains(&ended.as_millis()), "{ended:?}");
     assert!(busy.is_closed_within(Duration::from_secs(5)));
 }
 

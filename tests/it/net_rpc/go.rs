@@ -29,7 +29,7 @@ fn client(address: SocketAddr, more: &[&str]) -> Command {
 }
 
 /// Runs the client to its end.
-fn call(address: SocketAddr, more: &[&str]) -> Value {
+pub fn call(address: SocketAddr, more: &[&str]) -> Value {
     let Output { status, stdout, .. } = client(address, more).output().expect("the client can be started");
     assert!(status.success(), "rpc-client ended with {status}");
     serde_json::from_slice(&stdout).expect("the report is JSON")
