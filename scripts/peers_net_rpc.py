@@ -184,6 +184,10 @@ path = "/other"
 methods = ["CONNECT"]
 to = "other"
 
+# The port also serves ordinary requests, as in the others.
+[[route]]
+to = "fleet"
+
 [upstream.fleet]
 endpoints = ["127.0.0.1:{{a}}", "127.0.0.1:{{b}}", "127.0.0.1:{{c}}"]
 balance = "round_robin"

@@ -16,7 +16,8 @@ let sessions = []
 
 // A connection to the proxy, once its settings are known.
 function open() {
-  const session = http2.connect(base, { ca: cert && readFileSync(cert), settings: { initialWindowSize: WINDOW } })
+  const settings = { initialWindowSize: WINDOW }
+  const session = http2.connect(base, { ca: cert && readFileSync(cert), settings, autoSelectFamily: true })
   session.tunnels = 0
   session.setMaxListeners(0)
   session.on('error', (error) => console.error(`session: ${error.message}`))
