@@ -44,5 +44,11 @@ find_go() {
   return 1
 }
 
+# Prints the Python of the environment that scripts/provision makes: grpcio, websockets, requests, httpx, aiohttp.
+find_python() { [ -x "$cache/venv/bin/python" ] && echo "$cache/venv/bin/python"; }
+
+# Prints the directory with the interop `client` and `server` of grpc-go.
+find_interop() { [ -x "$cache/interop/client" ] && [ -x "$cache/interop/server" ] && echo "$cache/interop"; }
+
 # The root file system in which tests/systemd/boot starts systemd.
 root_filesystem() { echo "$cache/root-$(. /etc/os-release && echo "${VERSION_CODENAME:-unknown}")"; }

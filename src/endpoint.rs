@@ -96,6 +96,12 @@ impl Endpoint {
         &self.authority
     }
 
+    /// The host of [`Endpoint::authority`], without brackets: what a certificate must be for.
+    pub fn host(&self) -> &str {
+        let host = self.authority.rsplit_once(':').map_or(&*self.authority, |(host, _)| host);
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+
     /// The name in logs, metrics and status: the address, and the host name that led to it.
     pub fn name(&self) -> &str {
         &self.name
@@ -229,5 +235,14 @@ mod tests {
         assert_eq!(endpoint().to_string(), "127.0.0.1:1");
         assert_eq!(endpoint().authority(), "127.0.0.1:1");
         assert_eq!(Endpoint::new("unix:/run/a.sock".parse().unwrap()).authority(), "localhost");
+    }
+
+    #[test]
+    fn the_host_of_an_endpoint_has_neither_port_nor_brackets() {
+        let host = |endpoint: Endpoint| endpoint.host().to_owned();
+        assert_eq!(host(Endpoint::new("10.0.0.1:443".parse().unwrap())), "10.0.0.1");
+        assert_eq!(host(Endpoint::new("[fd00::1]:443".parse().unwrap())), "fd00::1");
+        assert_eq!(host(Endpoint::new("unix:/run/a.sock".parse().unwrap())), "localhost");
+        assert_eq!(host(Endpoint::resolved("api.example", "10.0.0.1:443".parse().unwrap())), "api.example");
     }
 }

@@ -120,7 +120,11 @@ fn client_of_a_worker(origin: SocketAddr, log: Target) -> (TcpStream, Arc<Writer
     let config =
         config::parse(&text, Path::new("proxy.toml"), &|_| None).map_err(|report| report.to_string());
     let registry = Registry::new(1, []);
-    let means = Means { registry: &registry, acceptor: &|_, _| Err("there is no TLS here".to_owned()) };
+    let means = Means {
+        registry: &registry,
+        acceptor: &|_, _| Err("there is no TLS here".to_owned()),
+        connector: &|_, _| Ok(None),
+    };
     let snapshot = build(config.expect("a valid configuration"), None, &means);
     let live = Arc::new(Live::new(snapshot.map_err(|report| report.to_string()).expect("a snapshot")));
     let output = Output::open(log).expect("an output");

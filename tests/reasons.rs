@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use tidegate::http::Reason;
+use tidegate::http::grpc::Code;
 use tidegate::http::reason::Side;
 
 const BEGIN: &str = "<!-- begin of the table: UPDATE_GOLDEN=1 cargo test --test reasons -->\n";
@@ -17,14 +18,16 @@ fn document() -> std::path::PathBuf {
 /// One row for each reason, in the order of the program.
 fn table() -> String {
     let mut table = String::from(
-        "| reason | status | side | what happened | look first |\n\
-         |---|---|---|---|---|\n",
+        "| reason | status | gRPC | side | what happened | look first |\n\
+         |---|---|---|---|---|---|\n",
     );
     for reason in Reason::ALL {
         let meaning = reason.meaning();
         let (name, status, side) = (meaning.name, meaning.status, side(meaning.side));
+        let code = format!("{} ({})", Code::of(*reason).name(), Code::of(*reason) as u8);
         let (text, hint) = (cell(meaning.text), cell(meaning.hint));
-        writeln!(table, "| `{name}` | {status} | {side} | {text} | {hint} |").expect("a String takes all");
+        writeln!(table, "| `{name}` | {status} | {code} | {side} | {text} | {hint} |")
+            .expect("a String takes all");
     }
     table
 }

@@ -16,16 +16,17 @@ use super::state::State;
 use crate::admin::{self, View};
 use crate::config::listener::{Bind, Protocol, TlsVersion};
 use crate::config::log::Access;
-use crate::config::{self, Config, Report};
-use crate::health::PlainDial;
+use crate::config::{self, Config, Report, upstream};
 use crate::net::certs::{Files, Sources};
+use crate::net::connector::{self, Authorities, Key, Offer, Verification, name_of};
 use crate::net::inherit::Inherited;
-use crate::net::listen;
 use crate::net::tls::{self, TlsError};
 use crate::net::vault::Vault;
+use crate::net::{Connector, listen};
 use crate::observe::metrics::Registry;
 use crate::observe::writer::{Output, Target};
-use crate::snapshot::{Means, Snapshot, build};
+use crate::snapshot::{Means, Misplaced, Snapshot, build};
+use crate::tagged::Switch;
 use crate::units::Generation;
 
 /// Compiles a configuration as a start would, without binding anything.
@@ -65,7 +66,52 @@ impl Compiler {
             let made = self.vault.acceptor(&tls_settings(tls, listener), &sources(tls));
             made.map(Arc::new).map_err(|error| chain(&error))
         };
-        build(config, previous, &Means { registry: &self.registry, acceptor: &acceptor })
+        let connector = |name: &str, upstream: &config::Upstream| match &upstream.tls {
+            Switch::Off => Ok(None),
+            Switch::On(tls) => self.connector(name, upstream.protocol, tls).map(Some),
+        };
+        build(
+            config,
+            previous,
+            &Means { registry: &self.registry, acceptor: &acceptor, connector: &connector },
+        )
+    }
+}
+
+impl Compiler {
+    fn connector(
+        &self,
+        upstream: &str,
+        protocol: upstream::Protocol,
+        tls: &upstream::Tls,
+    ) -> Result<Arc<Connector>, Misplaced> {
+        let settings = connector_settings(protocol, tls);
+        if !tls.verify {
+            tracing::warn!(upstream, "tls.verify is off: whoever answers is taken for the endpoint");
+        }
+        self.vault.connector(&settings).map_err(|error| {
+            let place = match error.key(&settings) {
+                Key::Authorities => tls.ca.span(),
+                Key::Certificate => tls.client_cert.span(),
+                Key::PrivateKey => tls.client_key.span(),
+            };
+            (place, chain(&error))
+        })
+    }
+}
+
+fn connector_settings(protocol: upstream::Protocol, tls: &upstream::Tls) -> connector::Settings {
+    let file = |path: &Spanned<PathBuf>| Some(path.get_ref().clone()).filter(|path| path != Path::new(""));
+    connector::Settings {
+        authorities: file(&tls.ca).map_or(Authorities::System, Authorities::File),
+        server_name: name_of(tls.server_name.get_ref()),
+        certificate: file(&tls.client_cert).zip(file(&tls.client_key)).map(|(cert, key)| Files { cert, key }),
+        verification: if tls.verify { Verification::Full } else { Verification::Off },
+        offer: match protocol {
+            upstream::Protocol::H1 => Offer::H1,
+            upstream::Protocol::H2 => Offer::H2,
+            upstream::Protocol::Auto => Offer::Either,
+        },
     }
 }
 
@@ -231,7 +277,7 @@ impl Reloader {
     /// Nothing here can fail.
     async fn commit(&mut self, snapshot: Arc<Snapshot>, prepared: Prepared) {
         for upstream in &snapshot.upstreams {
-            upstream.start(&Handle::current(), Arc::new(PlainDial));
+            upstream.start(&Handle::current(), upstream.dial());
         }
         self.state.team.set_limit(connection_limit(&snapshot.config));
         if let Err(error) = self.state.log.set_level(snapshot.config.log.level.as_str()) {

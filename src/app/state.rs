@@ -86,7 +86,9 @@ impl View for State {
     fn metrics(&self) -> String {
         let snapshot = self.live.load();
         let stores = snapshot.listeners().filter_map(|listener| listener.tls.as_ref().map(|tls| tls.store()));
-        let expiry = stores.filter_map(|store| u64::try_from(store.earliest_expiry()).ok()).min();
+        let shown = snapshot.upstreams.iter().filter_map(|upstream| upstream.connector()?.expiry());
+        let expiry = stores.map(|store| store.earliest_expiry()).chain(shown);
+        let expiry = expiry.filter_map(|expiry| u64::try_from(expiry).ok()).min();
         self.registry.encode(Figures {
             generation: snapshot.generation.0,
             configuration_age: snapshot.since.elapsed(),

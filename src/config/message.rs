@@ -45,6 +45,12 @@ const ALIASES: &[(&str, &str, &str)] = &[
     ("tls", "cert", "certificates"),
     ("tls", "certificate", "certificates"),
     ("tls", "key", "certificates"),
+    ("tls", "cert", "client_cert"),
+    ("tls", "certificate", "client_cert"),
+    ("tls", "key", "client_key"),
+    ("tls", "sni", "server_name"),
+    ("tls", "ca_file", "ca"),
+    ("tls", "insecure", "verify"),
     ("route", "upstream", "to"),
     ("route", "backend", "to"),
     ("route", "service", "to"),
@@ -106,7 +112,8 @@ fn known(raw: &str, path: &[&str]) -> String {
     match mismatch.and_then(|rest| rest.rsplit_once(", expected ")) {
         Some((found, expected)) => {
             let (right, wrong) = (expected_words(expected), found_words(found));
-            format!("`{key}` is {right}, not {wrong}{}", example(key, &right, found))
+            let table = if path.first() == Some(&"upstream") && key == "tls" { "upstream tls" } else { key };
+            format!("`{key}` is {right}, not {wrong}{}", example(table, &right, found))
         }
         None if raw.starts_with("wanted exactly 1 element") => {
             format!("`{key}` has exactly one of its choices")
@@ -121,6 +128,7 @@ fn known(raw: &str, path: &[&str]) -> String {
 /// Tables that are easily taken for plain values, as they are written.
 const EXAMPLES: &[(&str, &str)] = &[
     ("tls", "tls = { self_signed = [\"localhost\"] }"),
+    ("upstream tls", "tls = { ca = \"ca.pem\" }"),
     ("health", "health = { path = \"/healthz\" }"),
     ("redirect", "redirect = { to = \"https://{host}{path}{query}\" }"),
     ("respond", "respond = { status = 404 }"),

@@ -65,6 +65,7 @@ pub(super) fn resolve_paths(tree: &mut DeTable<'_>, directory: &Path) {
         let DeValue::String(text) = visit.value.get_mut() else { return Keep::Yes };
         let prefix = match path.as_slice() {
             ["listener", _, "tls", "certificates", "cert" | "key"] => "",
+            ["upstream", _, "tls", "ca" | "client_cert" | "client_key"] => "",
             ["log", "access"] if !matches!(text.as_ref(), "off" | "stdout") => "",
             ["listener", _, "bind"] | ["admin", "bind"] => "unix:",
             ["upstream", _, "endpoints"] | ["upstream", _, "endpoints", "address"] => "unix:",

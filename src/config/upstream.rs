@@ -14,7 +14,7 @@ use toml::Spanned;
 use crate::balance;
 use crate::health::settings::{Check, Outlier};
 use crate::tagged::{self, Switch};
-use crate::units::{self, Limit, Ratio, Timeout, UnitError, Weight};
+use crate::units::{self, Duration, Limit, Ratio, Timeout, UnitError, Weight};
 
 /// One upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -30,6 +30,8 @@ pub struct Upstream {
     /// With a smaller share of fit endpoints, health is ignored rather than all traffic sent to
     /// the rest. Default: 50%; 0 = never.
     pub panic_threshold: Limit<Ratio>,
+    /// TLS to the endpoints. Default: off, on when the table is there.
+    pub tls: Switch<Tls>,
     /// Active checks. Default: off, on when the table is there.
     pub health: Switch<Check>,
     /// Passive checks. Default: on.
@@ -47,6 +49,7 @@ impl Default for Upstream {
             balance: balance::settings::Settings::default(),
             protocol: Protocol::H1,
             panic_threshold: Limit::At(Ratio::percent(50)),
+            tls: Switch::Off,
             health: Switch::Off,
             outlier: Switch::On(Outlier::default()),
             connections: Connections::default(),
@@ -180,8 +183,42 @@ pub enum Protocol {
     /// HTTP/1.1.
     #[default]
     H1,
-    /// HTTP/2 by prior knowledge.
+    /// HTTP/2: agreed by ALPN with TLS, by prior knowledge on clear text.
     H2,
+    /// HTTP/2 where the endpoint agrees to it by ALPN, else HTTP/1.1. Needs TLS.
+    Auto,
+}
+
+/// TLS to the endpoints, `[upstream.NAME.tls]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the authorities that may have signed the endpoints' certificates, and nobody
+    /// else. Default: "" = those that the system trusts.
+    pub ca: Spanned<PathBuf>,
+    /// The name that is asked for (RFC 6066 §3) and that the certificates must be for. Default: "" =
+    /// the host of the endpoint's address as it is written.
+    pub server_name: Spanned<String>,
+    /// PEM file with the certificate chain that is shown to endpoints which ask for one. Default:
+    /// "" = none is shown.
+    pub client_cert: Spanned<PathBuf>,
+    /// PEM file with its private key. Default: "".
+    pub client_key: Spanned<PathBuf>,
+    /// Whether the endpoints' certificates are verified. Default: true; false = whoever answers is
+    /// believed.
+    pub verify: bool,
+}
+
+impl Default for Tls {
+    fn default() -> Tls {
+        Tls {
+            ca: Spanned::new(0..0, PathBuf::new()),
+            server_name: Spanned::new(0..0, String::new()),
+            client_cert: Spanned::new(0..0, PathBuf::new()),
+            client_key: Spanned::new(0..0, PathBuf::new()),
+            verify: true,
+        }
+    }
 }
 
 /// Connections to the endpoints, `[upstream.NAME.connections]`.
@@ -194,8 +231,16 @@ pub struct Connections {
     pub max_idle: u32,
     /// How long an idle one is kept, less when the endpoint shows so. Default: 60s.
     pub idle_timeout: Timeout,
+    /// How old a connection gets, a tenth more or less, before it takes no more requests and closes
+    /// after its last one; so new endpoints behind a name or a balancer of connections get their
+    /// share. Default: 10m; 0 = no limit.
+    pub max_age: Limit<Duration>,
     /// Streams on one HTTP/2 connection before another is opened. Default: 100.
     pub max_streams: NonZeroU32,
+    /// How long an HTTP/2 connection with open streams may be silent before it is asked by PING;
+    /// as long again without an answer and it is closed. grpc-go ends connections that ping more
+    /// often than its own MinTime, five minutes unless set. Default: 0 = never.
+    pub h2_ping_interval: Limit<Duration>,
 }
 
 impl Default for Connections {
@@ -204,7 +249,9 @@ impl Default for Connections {
             connect_timeout: Timeout::from_millis(500),
             max_idle: 128,
             idle_timeout: Timeout::from_secs(60),
+            max_age: Limit::At(Duration::from_secs(600)),
             max_streams: NonZeroU32::MIN.saturating_add(99),
+            h2_ping_interval: Limit::Off,
         }
     }
 }

@@ -26,7 +26,7 @@ enum State {
     #[default]
     Done,
     Length(u64),
-    UntilClose,
+    ToTheEnd,
     ChunkLine,
     ChunkData(u64),
     ChunkEnd,
@@ -49,7 +49,7 @@ impl Decoder {
             Framing::None | Framing::Length(0) => State::Done,
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::ChunkLine,
-            Framing::UntilClose => State::UntilClose,
+            Framing::UntilClose | Framing::Tunnel => State::ToTheEnd,
         };
         Decoder { state }
     }
@@ -61,7 +61,7 @@ impl Decoder {
 
     /// Whether the end of the connection is the regular end of this body.
     pub fn ends_with_connection(&self) -> bool {
-        self.state == State::UntilClose
+        self.state == State::ToTheEnd
     }
 
     /// Decodes `bytes`: as much payload as there is moves to the front, what can not be decoded
@@ -72,7 +72,7 @@ impl Decoder {
         while at < total {
             match self.state {
                 State::Done => break,
-                State::UntilClose => {
+                State::ToTheEnd => {
                     (payload, at) = (total, total);
                 }
                 State::Length(left) | State::ChunkData(left) => {

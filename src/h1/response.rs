@@ -62,8 +62,13 @@ pub fn framing(head: &ResponseHead, method: Method) -> Result<Framing, Reason> {
         Some(value) => Some(content_length(value).ok_or(Reason::BadResponseFraming)?),
         None => None,
     };
-    if method == Method::Head || matches!(head.status, 100..=199 | 204 | 304) {
-        return Ok(Framing::None);
+    // RFC 9110 §9.3.6: lengths in an answer that opens a tunnel say nothing.
+    match head.status {
+        101 => return Ok(Framing::Tunnel),
+        200..=299 if method == Method::Connect => return Ok(Framing::Tunnel),
+        100..=199 | 204 | 304 => return Ok(Framing::None),
+        _ if method == Method::Head => return Ok(Framing::None),
+        _ => {}
     }
     match (coding, length) {
         (Some(coding), _) if head.version == Version::Http11 && coding.eq_ignore_ascii_case(b"chunked") => {

@@ -26,6 +26,11 @@ impl Scan {
         skips
     }
 
+    /// Whether no line has come to its end yet.
+    pub fn is_in_first_line(&self) -> bool {
+        self.line == 0
+    }
+
     /// The length of the head including its empty line, when it is complete. `bytes` is the same
     /// buffer as at the last call with more at its end.
     pub fn end_of_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, BareLineFeed> {
@@ -42,6 +47,20 @@ impl Scan {
         }
         self.seen = bytes.len();
         Ok(None)
+    }
+
+    /// The same for lines that may end with a bare line feed.
+    pub fn end_of_bare_head(&mut self, bytes: &[u8]) -> Option<usize> {
+        while let Some(offset) = memchr::memchr(b'\n', bytes.get(self.seen..).unwrap_or_default()) {
+            let feed = self.seen + offset;
+            let line = bytes.get(self.line..feed).unwrap_or_default();
+            (self.seen, self.line) = (feed + 1, feed + 1);
+            if matches!(line, b"" | b"\r") {
+                return Some(feed + 1);
+            }
+        }
+        self.seen = bytes.len();
+        None
     }
 }
 
@@ -62,6 +81,15 @@ mod tests {
                 }
             }
             assert_eq!(found, Some(27), "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_bare_line_feed_ends_a_line_where_that_is_allowed() {
+        for bytes in [&b"HTTP/1.0 200 Connected\n\nrest"[..], b"HTTP/1.0 200 Connected\r\n\r\nrest"] {
+            let mut scan = Scan::default();
+            assert_eq!(scan.end_of_bare_head(&bytes[..5]), None);
+            assert_eq!(scan.end_of_bare_head(bytes), Some(bytes.len() - 4));
         }
     }
 

@@ -20,9 +20,14 @@ pub fn request(exchange: &Exchange, host: &[u8], mut put: impl FnMut(&[u8])) {
         has_te |= name == b"te";
         field(&mut put, name, value);
     });
-    if has_te {
-        // RFC 9110 §10.1.4: TE is hop-by-hop and says so.
-        field(&mut put, b"connection", b"TE");
+    // RFC 9110 §7.6.1: what speaks of this connection only says so.
+    match (request.upgrade(), has_te) {
+        (Some(protocol), _) => {
+            field(&mut put, b"upgrade", protocol);
+            put(if has_te { b"connection: upgrade, TE\r\n" } else { b"connection: upgrade\r\n" });
+        }
+        (None, true) => field(&mut put, b"connection", b"TE"),
+        (None, false) => {}
     }
     framing_fields(request.framing, &mut put);
     put(b"\r\n");
@@ -37,6 +42,8 @@ pub enum Persistence {
     KeepTold,
     /// It closes.
     Close,
+    /// It becomes a tunnel.
+    Tunnel,
 }
 
 /// Writes the head of an answer. `framing` is how the body goes to this client, `length` what a
@@ -60,8 +67,20 @@ pub fn response(
         Persistence::Keep => {}
         Persistence::KeepTold => put(b"connection: keep-alive\r\n"),
         Persistence::Close => put(b"connection: close\r\n"),
+        Persistence::Tunnel if response.status == 101 => put(b"connection: upgrade\r\n"),
+        Persistence::Tunnel => {}
     }
     put(b"\r\n");
+}
+
+/// Writes the answer that opens a tunnel for a client which ends its lines as Go's net/rpc does:
+/// a status line and an empty one, as such a server sends them itself.
+pub fn bare_response(response: &ResponseHead, mut put: impl FnMut(&[u8])) {
+    put(b"HTTP/1.0 ");
+    put(&digits(response.status));
+    put(b" ");
+    put(response.fields.text(response.reason));
+    put(b"\n\n");
 }
 
 /// Writes an interim answer (1xx).
@@ -102,7 +121,7 @@ fn field(put: &mut impl FnMut(&[u8]), name: &[u8], value: &[u8]) {
 
 fn framing_fields(framing: Framing, put: &mut impl FnMut(&[u8])) {
     match framing {
-        Framing::None | Framing::UntilClose => {}
+        Framing::None | Framing::UntilClose | Framing::Tunnel => {}
         Framing::Length(length) => {
             let mut text = [0; 20];
             field(put, b"content-length", decimal(length, &mut text));
@@ -150,6 +169,7 @@ pub fn chunked_end(trailers: &Fields, mut put: impl FnMut(&[u8])) {
 pub fn framing_for(version: Version, method: Method, status: u16, framing: Framing) -> Framing {
     let has_none = method == Method::Head || matches!(status, 204 | 304);
     match framing {
+        Framing::Tunnel => Framing::Tunnel,
         _ if has_none => Framing::None,
         Framing::None => Framing::Length(0),
         Framing::Length(length) => Framing::Length(length),

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::answer::{BodySearch, Progress, expect_status};
-use super::{Check, Dial, Pending, Probe, ProbeError, target};
+use super::{Check, Dial, Pending, Probe, ProbeError, Stream, target};
 use crate::endpoint::Endpoint;
 
 /// Passes when a GET is answered with an expected status and, if one is configured, text.
@@ -31,6 +31,15 @@ impl Http1Probe {
     async fn ask(&self, endpoint: &Endpoint) -> Result<(), ProbeError> {
         let address = target(endpoint, self.settings.port);
         let stream = self.dial.dial(&address).await.map_err(ProbeError::Connect)?;
+        self.ask_over(endpoint, stream).await
+    }
+
+    /// Asks over an open connection.
+    pub(super) async fn ask_over(
+        &self,
+        endpoint: &Endpoint,
+        stream: Box<dyn Stream>,
+    ) -> Result<(), ProbeError> {
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(ProbeError::Exchange)?;
         let exchange = self.exchange(endpoint, sender);
         tokio::pin!(exchange);

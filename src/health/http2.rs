@@ -8,7 +8,7 @@ use http::Request;
 use tokio::time::timeout;
 
 use super::answer::{BodySearch, Progress, expect_status};
-use super::{Check, Dial, Pending, Probe, ProbeError, target};
+use super::{Check, Dial, Pending, Probe, ProbeError, Stream, target};
 use crate::endpoint::Endpoint;
 
 /// Bytes of the fields of an answer; the h2 crate alone would take 16 MiB.
@@ -30,6 +30,15 @@ impl Http2Probe {
     async fn ask(&self, endpoint: &Endpoint) -> Result<(), ProbeError> {
         let address = target(endpoint, self.settings.port);
         let stream = self.dial.dial(&address).await.map_err(ProbeError::Connect)?;
+        self.ask_over(endpoint, stream).await
+    }
+
+    /// Asks over an open connection.
+    pub(super) async fn ask_over(
+        &self,
+        endpoint: &Endpoint,
+        stream: Box<dyn Stream>,
+    ) -> Result<(), ProbeError> {
         let handshake =
             Builder::new().max_header_list_size(MAX_HEADER_BYTES).enable_push(false).handshake(stream);
         let (sender, connection) = handshake.await.map_err(ProbeError::Exchange2)?;
@@ -51,10 +60,11 @@ impl Http2Probe {
         endpoint: &Endpoint,
         sender: SendRequest<bytes::Bytes>,
     ) -> Result<(), ProbeError> {
-        let request = Request::get(format!("http://{}{}", endpoint.authority(), self.settings.path))
-            .header(http::header::USER_AGENT, "tidegate-health")
-            .body(())
-            .map_err(ProbeError::Request)?;
+        let request =
+            Request::get(format!("{}://{}{}", self.dial.scheme(), endpoint.authority(), self.settings.path))
+                .header(http::header::USER_AGENT, "tidegate-health")
+                .body(())
+                .map_err(ProbeError::Request)?;
         let mut sender = sender.ready().await.map_err(ProbeError::Exchange2)?;
         let (response, _) = sender.send_request(request, true).map_err(ProbeError::Exchange2)?;
         let response = response.await.map_err(ProbeError::Exchange2)?;

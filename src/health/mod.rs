@@ -10,13 +10,13 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-
 use crate::endpoint::{Address, Endpoint};
 use crate::units::Auto;
 
+mod agreed;
 mod answer;
+mod dial;
+mod grpc;
 mod http1;
 mod http2;
 mod judge;
@@ -24,6 +24,7 @@ mod outlier;
 pub mod settings;
 mod tcp;
 
+pub use dial::{Dial, PlainDial, SecureDial, Stream, Target};
 pub use judge::Judge;
 pub use outlier::{Outcome, Outlier, Verdict};
 pub use settings::{Check, CheckKind};
@@ -58,35 +59,15 @@ pub enum ProbeError {
     /// The expected text is not in the first 64 KiB of the body.
     #[error("the body does not contain the expected text")]
     Body,
+    /// A call ended with another status than OK.
+    #[error("grpc-status {0}: {1}")]
+    Grpc(u32, String),
+    /// The endpoint answered, but not that the service is serving.
+    #[error("the service is {0}")]
+    NotServing(&'static str),
     /// No answer in time.
     #[error("no answer within {}ms", .0.as_millis())]
     Timeout(std::time::Duration),
-}
-
-/// A byte stream in both directions.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-/// Opens the connection of a check; whoever knows about TLS can bring its own.
-pub trait Dial: Debug + Send + Sync {
-    /// Connects. The deadline is the caller's; cancel-safe.
-    fn dial<'a>(&'a self, address: &'a Address) -> Pending<'a, io::Result<Box<dyn Stream>>>;
-}
-
-/// Clear text.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PlainDial;
-
-impl Dial for PlainDial {
-    fn dial<'a>(&'a self, address: &'a Address) -> Pending<'a, io::Result<Box<dyn Stream>>> {
-        Box::pin(async move {
-            Ok(match address {
-                Address::Ip(address) => Box::new(TcpStream::connect(address).await?) as Box<dyn Stream>,
-                Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
-            })
-        })
-    }
 }
 
 /// The version that a check over HTTP is made in.
@@ -94,8 +75,10 @@ impl Dial for PlainDial {
 pub enum HttpVersion {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 by prior knowledge.
+    /// HTTP/2 by prior knowledge, or because it was the only one that was offered.
     Http2,
+    /// The one that was agreed by ALPN.
+    Agreed,
 }
 
 /// The probe of these settings, for endpoints that speak `version`.
@@ -103,16 +86,19 @@ pub fn build(settings: &Check, version: HttpVersion, dial: Arc<dyn Dial>) -> Arc
     match (settings.check, version) {
         (CheckKind::Http, HttpVersion::Http1) => Arc::new(http1::Http1Probe::new(settings.clone(), dial)),
         (CheckKind::Http, HttpVersion::Http2) => Arc::new(http2::Http2Probe::new(settings.clone(), dial)),
+        (CheckKind::Http, HttpVersion::Agreed) => Arc::new(agreed::AgreedProbe::new(settings, dial)),
+        (CheckKind::Grpc, _) => Arc::new(grpc::GrpcProbe::new(settings.clone(), dial)),
         (CheckKind::Tcp, _) => Arc::new(tcp::TcpProbe::new(settings.clone(), dial)),
     }
 }
 
 /// The address that is checked: the endpoint's, with another port if one is configured.
-fn target(endpoint: &Endpoint, port: Auto<u16>) -> Address {
-    match (endpoint.address(), port.fixed()) {
+fn target(endpoint: &Endpoint, port: Auto<u16>) -> Target {
+    let address = match (endpoint.address(), port.fixed()) {
         (Address::Ip(address), Some(port)) => SocketAddr::new(address.ip(), port).into(),
         (address, _) => address.clone(),
-    }
+    };
+    Target { address, host: endpoint.host().into() }
 }
 
 #[cfg(test)]
@@ -124,7 +110,7 @@ mod tests {
     pub struct SilentDial;
 
     impl Dial for SilentDial {
-        fn dial<'a>(&'a self, _address: &'a Address) -> Pending<'a, io::Result<Box<dyn Stream>>> {
+        fn dial<'a>(&'a self, _target: &'a Target) -> Pending<'a, io::Result<Box<dyn Stream>>> {
             Box::pin(std::future::pending())
         }
     }

@@ -30,6 +30,8 @@ pub struct Check {
     pub healthy: NonZeroU32,
     /// The port that is checked. Default: 0, the endpoint's own.
     pub port: Auto<u16>,
+    /// The service that a gRPC check asks for. Default: empty, the endpoint as a whole.
+    pub service: String,
 }
 
 impl Default for Check {
@@ -44,6 +46,7 @@ impl Default for Check {
             unhealthy: NonZeroU32::MIN.saturating_add(2),
             healthy: NonZeroU32::MIN.saturating_add(1),
             port: Auto::Auto,
+            service: String::new(),
         }
     }
 }
@@ -57,6 +60,8 @@ pub enum CheckKind {
     Http,
     /// A connection that is accepted.
     Tcp,
+    /// A call of `grpc.health.v1.Health/Check` that is answered with SERVING, over HTTP/2.
+    Grpc,
 }
 
 /// Statuses from `first` to `last`, both included: "200-399" or "204".

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::fields::Span;
 use super::head::{RequestHead, ResponseHead};
 use super::name::Name;
+use super::recode::Recoder;
 
 /// The scheme that the client used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +57,15 @@ impl Default for Client {
     }
 }
 
+/// How the body of a gRPC-Web answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrpcWeb {
+    /// As bytes.
+    Binary,
+    /// In base64.
+    Text,
+}
+
 /// One request and its response.
 #[derive(Debug, Default)]
 pub struct Exchange {
@@ -67,6 +77,12 @@ pub struct Exchange {
     pub response: ResponseHead,
     /// The body of an answer that a middleware or the proxy itself made.
     pub reply: Vec<u8>,
+    /// How the client writes gRPC-Web, when a middleware translates it.
+    pub grpc_web: Option<GrpcWeb>,
+    /// What changes the body of the request, whose framing in the head fits the changed one.
+    pub upload: Option<Box<Recoder>>,
+    /// What changes the body of the answer, likewise.
+    pub download: Option<Box<Recoder>>,
     request_id: RequestId,
 }
 
@@ -93,6 +109,7 @@ impl Exchange {
         self.request.clear();
         self.response.clear();
         self.reply.clear();
+        (self.grpc_web, self.upload, self.download) = (None, None, None);
     }
 
     /// Gives the request an identity: that of a trusted proxy, else these bytes as a UUIDv7

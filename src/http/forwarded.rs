@@ -40,7 +40,7 @@ pub fn wants_trailers(fields: &Fields) -> bool {
 pub fn response_fields(response: &ResponseHead, mut put: impl FnMut(&[u8], &[u8])) {
     let fields = &response.fields;
     for (known, name, value) in fields.iter() {
-        let upgrade_is_told = known == Name::Upgrade && response.status == 426;
+        let upgrade_is_told = known == Name::Upgrade && matches!(response.status, 101 | 426);
         let stays = (known.is_hop_by_hop() && !upgrade_is_told) || known == Name::ContentLength;
         if !stays {
             put(name, value);

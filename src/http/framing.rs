@@ -12,6 +12,8 @@ pub enum Framing {
     Chunked,
     /// Everything until the connection closes; answers only.
     UntilClose,
+    /// No HTTP any more: bytes both ways until each side ends its own (RFC 9110 §7.8, §9.3.6).
+    Tunnel,
 }
 
 impl Framing {

@@ -94,6 +94,8 @@ pub struct RequestHead {
     pub query: Option<Span>,
     /// How the body is delimited.
     pub framing: Framing,
+    /// The protocol that the client wants to switch to; see [`super::upgrade`].
+    pub upgrade: Option<Span>,
 }
 
 impl RequestHead {
@@ -132,6 +134,16 @@ impl RequestHead {
     /// The query without `?`.
     pub fn query(&self) -> Option<&[u8]> {
         self.query.map(|span| self.fields.text(span))
+    }
+
+    /// The protocol that the client wants to switch to.
+    pub fn upgrade(&self) -> Option<&[u8]> {
+        self.upgrade.map(|span| self.fields.text(span))
+    }
+
+    /// Whether the connection becomes a tunnel if the endpoint agrees.
+    pub fn asks_for_tunnel(&self) -> bool {
+        self.upgrade.is_some() || self.method == Method::Connect
     }
 }
 

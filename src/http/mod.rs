@@ -6,10 +6,13 @@ pub mod exchange;
 pub mod fields;
 pub mod forwarded;
 pub mod framing;
+pub mod grpc;
 pub mod head;
 pub mod name;
 pub mod path;
 pub mod reason;
+pub mod recode;
+pub mod upgrade;
 pub mod validate;
 
 pub use exchange::{Client, Exchange, Scheme};

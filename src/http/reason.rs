@@ -71,6 +71,10 @@ reasons! {
         "A chunk of the request body is malformed (RFC 9112 §7.1)." "The client's chunked encoder is broken, or something tries to smuggle a request."
     BadRequestPseudo "bad_request.pseudo_field" 400 Client
         "The pseudo-fields or connection fields of an HTTP/2 request break RFC 9113 §8." "The client's HTTP/2 library is broken."
+    BadRequestH2 "bad_request.h2" 400 Client
+        "The client broke a rule of HTTP/2 that ends the connection (RFC 9113 §5.4.1)." "The client's HTTP/2 library is broken, or something that is no client tries the port."
+    H2Flood "h2_flood" 499 Client
+        "An HTTP/2 client sent too many useless frames; its connection was ended with ENHANCE_YOUR_CALM." "proxy_h2_floods_total says of which kind; an attack, or a client that resets nearly all of its requests."
     BodyTruncated "bad_request.truncated" 400 Client
         "The client closed before its request body was complete." "The client gave up, or its Content-Length is wrong."
     RequestTimeout "request_timeout" 408 Client
@@ -84,7 +88,7 @@ reasons! {
     HeaderTooLarge "header_too_large" 431 Client
         "The header block is over max_header_bytes or max_headers." "Cookies are the usual cause; raise the limits of the listener if not."
     ConnectNotAllowed "connect_not_allowed" 405 Client
-        "CONNECT is refused: this is not a forward proxy." "Tunnels for Go net/rpc are planned."
+        "CONNECT is refused: this is not a forward proxy, and no route lists CONNECT for the path." "For Go net/rpc, write methods = [\"CONNECT\"] in a route."
     NotImplemented "not_implemented" 501 Client
         "The transfer coding is not implemented." "Send the body with Content-Length or chunked."
     VersionNotSupported "version_not_supported" 505 Client
@@ -93,6 +97,10 @@ reasons! {
         "The client went away before the answer was complete." "Its own timeout may be shorter than the endpoint needs."
     ClientStalled "client_stalled" 499 Client
         "The client stopped reading for longer than write_timeout." "A slow or dead reader; see write_timeout."
+    BadGrpcWeb "bad_request.grpc_web" 400 Client
+        "The body of a gRPC-Web request is not base64 or not complete." "The client's gRPC-Web library is broken."
+    ClientDeadline "client_deadline" 408 Client
+        "The time that the client has set with grpc-timeout is over." "The client's deadline is shorter than the endpoint needs."
     Internal "internal" 500 Proxy
         "The proxy failed itself; this is a bug." "The log holds the place; please report it."
     NoHealthyEndpoint "no_healthy_endpoint" 503 Upstream
@@ -107,6 +115,16 @@ reasons! {
         "The endpoint did not accept a connection within connect_timeout." "A dead host, a firewall, or a full accept queue."
     ConnectFailed "connect_failed" 502 Upstream
         "The connection to the endpoint could not be made." "The log line of level debug has the error of the system."
+    TlsNameMismatch "tls_name_mismatch" 502 Upstream
+        "The endpoint's certificate is for another name, or the endpoint knows no such name." "Set tls.server_name of the upstream to a name in the certificate; it is the host of the endpoint's address by default."
+    TlsUntrusted "tls_untrusted" 502 Upstream
+        "The endpoint's certificate is not signed by a trusted authority." "Set tls.ca of the upstream to a file with the authority that signed it; the endpoint must send its intermediate certificates."
+    TlsExpired "tls_expired" 502 Upstream
+        "The endpoint's certificate has expired or is not valid yet." "Renew the certificate of the endpoint; look at the clocks of both machines."
+    TlsClientCertificate "tls_client_certificate" 502 Upstream
+        "The endpoint wants a certificate of the proxy, or refuses the one that it was shown." "See tls.client_cert and tls.client_key of the upstream; the endpoint must trust who signed it."
+    TlsHandshakeFailed "tls_handshake_failed" 502 Upstream
+        "The TLS handshake with the endpoint failed, or HTTP/2 was not agreed by ALPN." "Does the endpoint speak TLS 1.2 or newer on that port, and h2 if protocol = \"h2\"? The log line of level debug has the details."
     UpstreamReset "upstream_reset_before_headers" 502 Upstream
         "The endpoint closed or reset the connection before an answer began." "It crashed, restarted, or its keep-alive time is very short."
     RefusedStream "upstream_refused_stream" 503 Upstream
@@ -128,13 +146,17 @@ reasons! {
     ResponseHeaderTooLarge "bad_response.header_too_large" 502 Upstream
         "The response head is over 64 KiB." "Cookies or debugging fields of the endpoint are the usual cause."
     UnexpectedUpgrade "bad_response.unexpected_upgrade" 502 Upstream
-        "The endpoint switched protocols though nobody asked for it." "The endpoint is broken or hostile."
+        "The endpoint switched to a protocol that nobody asked for, or did not prove itself." "The endpoint is broken or hostile."
+    TunnelImpossible "tunnel_impossible" 502 Upstream
+        "The request asks for a tunnel, and the upstream speaks HTTP/2 only." "Tunnels (WebSocket, CONNECT) go to endpoints with protocol = \"h1\"."
     UnwantedStatus "unwanted_status" 502 Upstream
         "The endpoint answered with a status that the route retries." "See retry.on of the route."
     TooManyInterim "bad_response.too_many_interim" 502 Upstream
         "The endpoint sent more than 256 interim answers." "The endpoint is broken."
     UpstreamH2 "bad_response.h2" 502 Upstream
         "The endpoint broke the rules of HTTP/2 or reset the stream." "The log line of level debug has the error code."
+    UpstreamH2Flood "bad_response.h2_flood" 502 Upstream
+        "The endpoint sent too many useless HTTP/2 frames; the connection to it was closed." "The endpoint is broken or hostile."
 }
 
 impl Reason {

@@ -11,6 +11,7 @@ use super::head::{Method, RequestHead, Version, split_port};
 use super::name::Name;
 use super::path::{self, EncodedSlashes};
 use super::reason::Reason;
+use super::upgrade;
 
 /// Longest request line, method and version included (RFC 9112 §3 asks for 8,000 at least).
 pub const MAX_REQUEST_LINE: usize = 16 * 1024;
@@ -21,6 +22,7 @@ pub fn request(head: &mut RequestHead, slashes: EncodedSlashes) -> Result<(), Re
     drop_listed(&mut head.fields);
     head.framing = framing(head)?;
     expectation(head)?;
+    upgrade::detect(head);
     let target = split_target(head)?;
     authority(head, target.authority)?;
     canonical_path(head, target.path, slashes)
@@ -111,7 +113,7 @@ fn split_target(head: &mut RequestHead) -> Result<Target, Reason> {
     }
     let start = head.target.start as usize;
     if head.method == Method::Connect {
-        return Err(Reason::ConnectNotAllowed);
+        return split_connect(head);
     }
     if text == b"*" {
         if head.method != Method::Options {
@@ -135,6 +137,16 @@ fn split_target(head: &mut RequestHead) -> Result<Target, Reason> {
     let path = Span::new(start + end, start + text.len());
     head.scheme = Span::new(start, start + scheme);
     Ok(Target { authority: Some(Span::new(start + rest, start + end)), path })
+}
+
+/// CONNECT with a path, as Go's net/rpc asks for a tunnel; with an authority it would ask for a
+/// forward proxy. What follows the head is no body (RFC 9110 §9.3.6), so none may be announced.
+fn split_connect(head: &RequestHead) -> Result<Target, Reason> {
+    match head.target().first() {
+        Some(b'/') if head.framing.is_empty() => Ok(Target { authority: None, path: head.target }),
+        Some(b'/') => Err(Reason::BadRequestFraming),
+        Some(_) | None => Err(Reason::ConnectNotAllowed),
+    }
 }
 
 /// Settles who is addressed: exactly one valid Host, or the absolute form, which wins.
@@ -346,6 +358,17 @@ mod tests {
         }
         assert_eq!(refused(b"CONNECT", b"a.example:443", &[HOST]), Some(Reason::ConnectNotAllowed));
         assert!(judge(b"OPTIONS", b"*", Version::Http11, &[HOST]).is_ok());
+    }
+
+    #[test]
+    fn connect_with_a_path_asks_for_a_tunnel_and_announces_no_body() {
+        let head = judge(b"CONNECT", b"/_goRPC_", Version::Http10, &[]).unwrap();
+        assert!(head.asks_for_tunnel());
+        assert_eq!(head.path(), b"/_goRPC_");
+        let chunked = (("Transfer-Encoding", "chunked"), Reason::BadRequestFraming);
+        for (field, reason) in [chunked, (("Content-Length", "1"), Reason::BadRequestFraming)] {
+            assert_eq!(refused(b"CONNECT", b"/_goRPC_", &[HOST, field]), Some(reason));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use crate::http::Exchange;
 use crate::units::FieldName;
 
+mod grpc_web;
 mod headers;
 pub mod settings;
 
@@ -16,6 +17,8 @@ pub use settings::Settings;
 /// back; a middleware whose `on_request` was not reached does not see the response either.
 ///
 /// Both hooks run on the hot path: they neither block nor allocate beyond the growth of the heads.
+/// One that changes a body as well puts a [`Recoder`](crate::http::recode::Recoder) into the
+/// exchange and sets the framing that the changed body has.
 pub trait Middleware: Debug + Send + Sync {
     /// Sees the request before an endpoint is chosen.
     fn on_request(&self, _exchange: &mut Exchange) -> Step {
@@ -71,6 +74,7 @@ pub enum Forbidden {
 /// All that the settings ask for and no middleware may do.
 pub fn build(settings: &Settings) -> Result<Box<dyn Middleware>, Vec<BuildError>> {
     match settings {
+        Settings::GrpcWeb(settings::GrpcWeb {}) => Ok(Box::new(grpc_web::GrpcWeb)),
         Settings::Headers(settings) => Ok(Box::new(headers::Headers::new(settings)?)),
     }
 }

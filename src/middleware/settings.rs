@@ -13,7 +13,15 @@ use crate::units::{FieldName, FieldValue};
 pub enum Settings {
     /// Changes header fields of the request and of the response.
     Headers(Headers),
+    /// Translates gRPC-Web to gRPC and back.
+    GrpcWeb(GrpcWeb),
 }
+
+/// Translation of gRPC-Web, `[middleware.NAME.grpc_web]`. It has no options: which requests are
+/// translated, and how, follows from their content type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrpcWeb {}
 
 /// Changes of header fields, `[middleware.NAME.headers]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

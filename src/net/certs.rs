@@ -19,6 +19,7 @@ use rustls::sign::CertifiedKey;
 use names::Names;
 pub use read::CertificateError;
 use read::{Certificate, Text};
+pub(super) use read::{FileText, Text as PairText};
 
 /// A file this young is read again although nothing shows a change: two writes within one tick of
 /// the file system's clock leave the same times.
@@ -209,7 +210,7 @@ fn seconds(now: SystemTime) -> i64 {
 }
 
 /// Tells contents apart; whoever can choose them can as well replace the certificate.
-fn digest_of(content: &impl Hash) -> u64 {
+pub(super) fn digest_of(content: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     content.hash(&mut hasher);
     hasher.finish()

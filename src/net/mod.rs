@@ -2,15 +2,22 @@
 
 pub mod buffer;
 pub mod certs;
+pub mod connector;
+pub mod flood;
+pub mod frames;
 pub mod inherit;
 pub mod listen;
+pub mod metered;
 pub mod prefixed;
+pub mod secure;
 pub mod stream;
 pub mod tls;
 pub mod vault;
 pub mod wire;
 
 pub use buffer::Buffer;
+pub use connector::Connector;
+pub use metered::{Gauge, Metered};
 pub use prefixed::Prefixed;
 pub use stream::Stream;
 pub use wire::Wire;

@@ -7,6 +7,10 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::connector::Identity;
+use super::secure::Secure;
+use super::tls::Protocol;
+
 /// One open connection.
 #[derive(Debug)]
 pub enum Stream {
@@ -16,6 +20,8 @@ pub enum Stream {
     Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
     /// Clear text over a unix socket.
     Unix(UnixStream),
+    /// TLS that we began, to an endpoint.
+    Secure(Box<Secure>),
 }
 
 impl Stream {
@@ -26,12 +32,14 @@ impl Stream {
             Stream::Tcp(tcp) => tcp.poll_read_ready(context),
             Stream::Tls(tls) => tls.get_ref().0.poll_read_ready(context),
             Stream::Unix(unix) => unix.poll_read_ready(context),
+            Stream::Secure(secure) => secure.poll_read_ready(context),
         }
     }
 
     /// Asks the kernel whether the peer has closed or sent anything: `Some` means that this idle
-    /// connection is of no use. One system call.
-    pub fn has_ended(&self) -> bool {
+    /// connection is of no use. One system call; with TLS to an endpoint a second one when there is
+    /// something, which may be a session ticket.
+    pub fn has_ended(&mut self) -> bool {
         let mut byte = [0; 1];
         let peeked = match self {
             Stream::Tcp(tcp) => tcp.try_io(Interest::READABLE, || peek(tcp, &mut byte)),
@@ -40,8 +48,26 @@ impl Stream {
                 tcp.try_io(Interest::READABLE, || peek(tcp, &mut byte))
             }
             Stream::Unix(unix) => unix.try_io(Interest::READABLE, || peek(unix, &mut byte)),
+            Stream::Secure(secure) => return secure.has_ended(),
         };
         !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// What the two ends have agreed on by ALPN, when we began TLS.
+    pub fn agreed(&self) -> Option<Protocol> {
+        self.secure().and_then(Secure::protocol)
+    }
+
+    /// The identity under which we began TLS.
+    pub fn identity(&self) -> Option<Identity> {
+        self.secure().map(Secure::identity)
+    }
+
+    fn secure(&self) -> Option<&Secure> {
+        match self {
+            Stream::Secure(secure) => Some(secure),
+            Stream::Tcp(_) | Stream::Tls(_) | Stream::Unix(_) => None,
+        }
     }
 
     /// Closes with RST instead of FIN, so that the peer can not take what it has for the whole.
@@ -49,6 +75,7 @@ impl Stream {
         let tcp = match self {
             Stream::Tcp(tcp) => tcp,
             Stream::Tls(tls) => tls.get_ref().0,
+            Stream::Secure(secure) => secure.tcp(),
             Stream::Unix(_) => return,
         };
         if let Err(error) = socket2::SockRef::from(tcp).set_linger(Some(std::time::Duration::ZERO)) {
@@ -57,7 +84,7 @@ impl Stream {
     }
 }
 
-fn peek(socket: &impl std::os::fd::AsFd, byte: &mut [u8]) -> io::Result<usize> {
+pub(super) fn peek(socket: &impl std::os::fd::AsFd, byte: &mut [u8]) -> io::Result<usize> {
     let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
     let (_, count) = rustix::net::recv(socket, byte, flags)?;
     Ok(count)
@@ -69,6 +96,7 @@ impl AsyncRead for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Stream::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
             Stream::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
+            Stream::Secure(secure) => Pin::new(&mut **secure).poll_read(cx, buf),
         }
     }
 }
@@ -79,6 +107,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Stream::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
             Stream::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
+            Stream::Secure(secure) => Pin::new(&mut **secure).poll_write(cx, buf),
         }
     }
 
@@ -91,6 +120,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
             Stream::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, bufs),
             Stream::Unix(unix) => Pin::new(unix).poll_write_vectored(cx, bufs),
+            Stream::Secure(secure) => Pin::new(&mut **secure).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -103,6 +133,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
             Stream::Tls(tls) => Pin::new(tls).poll_flush(cx),
             Stream::Unix(unix) => Pin::new(unix).poll_flush(cx),
+            Stream::Secure(secure) => Pin::new(&mut **secure).poll_flush(cx),
         }
     }
 
@@ -111,6 +142,7 @@ impl AsyncWrite for Stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Stream::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
             Stream::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Stream::Secure(secure) => Pin::new(&mut **secure).poll_shutdown(cx),
         }
     }
 }

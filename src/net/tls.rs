@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
-use rustls::{HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedProtocolVersion};
+use rustls::{
+    CommonState, HandshakeKind, ProtocolVersion, ServerConfig, ServerConnection, SupportedProtocolVersion,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -44,11 +46,17 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    const fn alpn(self) -> &'static [u8] {
+    pub(super) const fn alpn(self) -> &'static [u8] {
         match self {
             Self::H1 => b"http/1.1",
             Self::H2 => b"h2",
         }
+    }
+
+    /// What ALPN has chosen.
+    pub(super) fn of(connection: &CommonState) -> Option<Self> {
+        let chosen = connection.alpn_protocol();
+        [Self::H1, Self::H2].into_iter().find(|one| chosen == Some(one.alpn()))
     }
 }
 
@@ -208,15 +216,13 @@ impl Handshake {
             _ => Version::Tls12,
         };
         let resumed = matches!(connection.handshake_kind(), Some(HandshakeKind::Resumed));
-        let chosen = connection.alpn_protocol();
-        let protocol = [Protocol::H1, Protocol::H2].into_iter().find(|one| chosen == Some(one.alpn()));
-        Self { version, resumed, protocol }
+        Self { version, resumed, protocol: Protocol::of(connection) }
     }
 }
 
 /// The cryptography of the process: aws-lc-rs, with the hybrid that a recorded connection keeps
 /// its secrets by (X25519MLKEM768) before the classic groups, whatever the library's default is.
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     let make = || {
         use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};

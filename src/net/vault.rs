@@ -12,6 +12,7 @@ use rustls::server::ProducesTickets;
 use tokio::time::MissedTickBehavior;
 
 use super::certs::{CertificateStore, Event, Sources};
+use super::connector::{self, Connector, ConnectorError};
 use super::tls::{Acceptor, Settings, TlsError};
 
 /// How often the files are looked at.
@@ -23,6 +24,8 @@ pub struct Vault {
     tickets: Arc<dyn ProducesTickets>,
     /// Weak: a store ends with the last snapshot whose listeners use it.
     stores: Mutex<HashMap<Sources, Weak<CertificateStore>>>,
+    /// Weak as well: a connector ends with the last upstream that uses it.
+    connectors: Mutex<HashMap<connector::Settings, Weak<Connector>>>,
 }
 
 impl Vault {
@@ -31,7 +34,7 @@ impl Vault {
     /// # Errors
     /// When the system gives no randomness.
     pub fn new() -> Result<Self, TlsError> {
-        Ok(Self { tickets: Ticketer::new()?, stores: Mutex::default() })
+        Ok(Self { tickets: Ticketer::new()?, stores: Mutex::default(), connectors: Mutex::default() })
     }
 
     /// The TLS side of a listener. Files that a living listener uses already are not read again;
@@ -43,10 +46,46 @@ impl Vault {
         Acceptor::new(settings, self.store(sources)?, &self.tickets)
     }
 
+    /// The TLS side of an upstream. One that a living upstream uses already is used again with its
+    /// sessions; [`Vault::watch`] follows its files. Blocks on files: not for a worker's thread.
+    ///
+    /// # Errors
+    /// A file that can not be used, or no authority at all.
+    pub fn connector(&self, settings: &connector::Settings) -> Result<Arc<Connector>, ConnectorError> {
+        let mut connectors = self.connectors();
+        if let Some(known) = connectors.get(settings).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let connector = Arc::new(Connector::load(settings.clone(), SystemTime::now())?);
+        connectors.retain(|_, connector| connector.strong_count() > 0);
+        connectors.insert(settings.clone(), Arc::downgrade(&connector));
+        Ok(connector)
+    }
+
+    /// Reads again what upstreams use, and logs what is new. Blocks on files.
+    fn refresh_connectors(&self, now: SystemTime) {
+        let living: Vec<_> = self.connectors().values().filter_map(Weak::upgrade).collect();
+        for connector in living {
+            let files = connector.settings().files();
+            match connector.refresh(now) {
+                None => {}
+                Some(Ok(())) => tracing::info!(files, "TLS to endpoints: files replaced"),
+                Some(Err(error)) => {
+                    tracing::error!(files, %error, "TLS to endpoints: files refused, what is in use stays");
+                }
+            }
+        }
+    }
+
+    fn connectors(&self) -> MutexGuard<'_, HashMap<connector::Settings, Weak<Connector>>> {
+        self.connectors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads again what has changed. Blocks on files.
     pub fn refresh(&self, now: SystemTime) -> Vec<Event> {
         // Collected first: a reload does not wait for the files.
         let living: Vec<_> = self.lock().values().filter_map(Weak::upgrade).collect();
+        self.refresh_connectors(now);
         living.iter().flat_map(|store| store.refresh(now)).collect()
     }
 

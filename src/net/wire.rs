@@ -41,6 +41,11 @@ impl Wire {
         &self.stream
     }
 
+    /// Whether a resting connection has seen an end or unasked bytes: see [`Stream::has_ended`].
+    pub fn has_ended(&mut self) -> bool {
+        self.stream.has_ended()
+    }
+
     /// The stream, with the bytes that were read ahead of their use.
     pub fn into_parts(self) -> (Stream, Buffer) {
         (self.stream, self.input)
@@ -103,6 +108,7 @@ impl Wire {
         // A plain socket has nothing below; TLS may still hold a record that the socket refused.
         match &mut self.stream {
             Stream::Tls(tls) => Pin::new(tls).poll_flush(context),
+            Stream::Secure(_) => Pin::new(&mut self.stream).poll_flush(context),
             Stream::Tcp(_) | Stream::Unix(_) => Poll::Ready(Ok(())),
         }
     }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::client::{Client, Gone};
 use super::link::{Head, Link};
-use super::pump::{End, Fault, Pump};
+use super::pump::{End, Fault, Nothing, Pump};
+use super::recoded::Recoded;
 use super::replay::Upload;
 use super::worker::{Fleet, Room, Worker};
 use crate::clock::{Millis, Timer};
-use crate::http::{Name, Reason, Version};
+use crate::http::{Name, Reason, RequestHead, Version};
 use crate::snapshot::{Listener, Route};
 
 /// Most interim answers (1xx) that an endpoint may send for one request.
@@ -28,8 +29,8 @@ pub(super) struct Call<'call, C> {
     pub timer: &'call Timer,
     pub route: &'call Route,
     pub fleet: &'call Fleet,
-    /// When the whole exchange must be over.
-    pub until: Millis,
+    /// When the whole exchange must be over, and what it means when it is not.
+    pub until: Deadline,
     pub patience: Patience,
 }
 
@@ -62,7 +63,7 @@ pub(super) struct Attempt {
 }
 
 /// A deadline with what it means when it comes.
-type Deadline = (Millis, Reason);
+pub(super) type Deadline = (Millis, Reason);
 
 impl Attempt {
     pub(super) fn begin(now: Millis) -> Attempt {
@@ -129,7 +130,8 @@ impl Attempt {
         // An endpoint that has begun to answer may leave the rest of the request unread, and what
         // is wrong with that rest does not take the answer back.
         self.cut |= self.poll_upload(context, call, link).is_some();
-        match self.download.poll(context, link, call.client) {
+        let recoder = call.room.exchange.download.as_deref_mut();
+        match self.download.poll(context, &mut Recoded { source: link, recoder }, call.client) {
             Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault.reason)),
             Poll::Pending => {}
@@ -141,6 +143,51 @@ impl Attempt {
         self.poll_deadline(context, call, deadline)
     }
 
+    /// Carries bytes both ways until each side has ended its own. Called once the endpoint has agreed
+    /// and the client knows; both have left HTTP behind then.
+    pub(super) fn begin_tunnel<C: Client>(&mut self, call: &mut Call<'_, C>) {
+        let now = call.worker.timers.now();
+        *self = Attempt::begin(now);
+        // The exchange is over when the tunnel has begun; how long that lasts is for `idle` to say.
+        call.until = (Millis::NEVER, Reason::RequestDeadline);
+    }
+
+    /// Ready when both sides have ended.
+    pub(super) fn poll_tunnel<C: Client>(
+        &mut self,
+        context: &mut Context<'_>,
+        call: &mut Call<'_, C>,
+        link: &mut Link,
+    ) -> Poll<Result<(), Reason>> {
+        if !self.cut && !self.upload.is_done() {
+            match self.upload.poll(context, call.client, link) {
+                Poll::Ready(Err(Fault { end: End::Source, reason })) => return Poll::Ready(Err(reason)),
+                // What the endpoint has sent before it closed is still to be read.
+                Poll::Ready(Err(Fault { end: End::Sink, .. })) => self.cut = true,
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        if !self.download.is_done()
+            && let Poll::Ready(Err(fault)) = self.download.poll(context, link, call.client)
+        {
+            return Poll::Ready(Err(fault.reason));
+        }
+        if self.download.is_done() && (self.cut || self.upload.is_done()) {
+            return Poll::Ready(Ok(()));
+        }
+        let deadline = self.tunnel_deadline(call);
+        self.poll_deadline(context, call, deadline)
+    }
+
+    fn tunnel_deadline<C: Client>(&mut self, call: &Call<'_, C>) -> Deadline {
+        let clock = &call.worker.timers;
+        let last = self.upload.last_progress(clock).max(self.download.last_progress(clock));
+        // A client that goes on talking to an endpoint which has ended is cut before long.
+        let idle = call.route.timeouts.idle.get();
+        let patience = if self.download.is_done() { call.patience.write.min(idle) } else { idle };
+        (last.after(Some(patience)), Reason::IdleTimeout)
+    }
+
     fn poll_upload<C: Client>(
         &mut self,
         context: &mut Context<'_>,
@@ -150,8 +197,15 @@ impl Attempt {
         if self.cut || self.upload.is_done() {
             return None;
         }
-        let mut source = Upload { client: call.client, replay: &mut call.room.replay };
-        match self.upload.poll(context, &mut source, link) {
+        let polled = if holds_back(&call.room.exchange.request) {
+            self.upload.poll(context, &mut Nothing::default(), link)
+        } else {
+            let Room { exchange, replay, .. } = &mut *call.room;
+            let recoder = exchange.upload.as_deref_mut();
+            let mut source = Upload { source: Recoded { source: call.client, recoder }, replay };
+            self.upload.poll(context, &mut source, link)
+        };
+        match polled {
             Poll::Ready(Err(fault)) => Some(fault),
             Poll::Ready(Ok(())) | Poll::Pending => None,
         }
@@ -177,7 +231,8 @@ impl Attempt {
         context: &mut Context<'_>,
         call: &mut Call<'_, C>,
     ) -> Result<(), Reason> {
-        if !call.client.is_request_read() || self.half_closed.is_some() {
+        let is_read = call.client.is_request_read() || holds_back(&call.room.exchange.request);
+        if !is_read || self.half_closed.is_some() {
             return Ok(());
         }
         match call.client.poll_gone(context) {
@@ -222,10 +277,15 @@ impl Attempt {
         let grace = self
             .half_closed
             .map_or(Millis::NEVER, |since| since.max(progress).after(Some(HALF_CLOSED_GRACE)));
-        let nearest = [phase, (call.until, Reason::RequestDeadline), (grace, Reason::ClientClosed)]
+        let nearest = [phase, call.until, (grace, Reason::ClientClosed)]
             .into_iter()
             .min_by_key(|(due, _)| *due)
             .unwrap_or(phase);
         call.timer.poll(context, nearest.0).map(|()| Err(nearest.1))
     }
+}
+
+/// Whether what follows the head is for the tunnel that the endpoint has not agreed to yet.
+fn holds_back(request: &RequestHead) -> bool {
+    request.asks_for_tunnel() && request.framing.is_empty()
 }

@@ -132,7 +132,7 @@ impl BodyWriter {
     ) -> Poll<io::Result<usize>> {
         match &mut self.framing {
             Framing::None | Framing::Length(0) => Poll::Ready(Ok(data.len())),
-            Framing::UntilClose => wire.poll_send(context, data),
+            Framing::UntilClose | Framing::Tunnel => wire.poll_send(context, data),
             Framing::Length(left) => {
                 let count = ready!(wire.poll_send(context, first(data, *left)))?;
                 *left -= count as u64;
@@ -153,7 +153,8 @@ impl BodyWriter {
         }
     }
 
-    /// Ends the body and writes everything out. An error when less came than was promised.
+    /// Ends the body and writes everything out; a tunnel is ended in this direction as well. An
+    /// error when less came than was promised.
     pub fn poll_finish(
         &mut self,
         context: &mut Context<'_>,
@@ -164,11 +165,17 @@ impl BodyWriter {
             match self.framing {
                 Framing::Length(1..) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Framing::Chunked => write::chunked_end(trailers, |bytes| wire.output.push(bytes)),
-                Framing::None | Framing::Length(0) | Framing::UntilClose => {}
+                Framing::None | Framing::Length(0) | Framing::UntilClose | Framing::Tunnel => {}
             }
             self.ended = true;
         }
-        wire.poll_flush(context)
+        ready!(wire.poll_flush(context))?;
+        match self.framing {
+            Framing::Tunnel => wire.poll_shutdown(context),
+            Framing::None | Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 }
 

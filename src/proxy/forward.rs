@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::Ended;
 use super::attempt::{Attempt, Call};
 use super::client::Client;
+use super::grpc;
 use super::link::Link;
 use super::pool::{Certainty, Pool};
 use super::reply;
@@ -15,7 +16,7 @@ use super::worker::Failed;
 use crate::endpoint::{Endpoint, InFlight};
 use crate::health::Outcome;
 use crate::http::reason::Side;
-use crate::http::{Framing, Reason};
+use crate::http::{Exchange, Framing, Reason, upgrade};
 use crate::net::wire::GATHER;
 use crate::proxy::link::h1::announced_idle_timeout;
 use crate::route::settings::{HostHeader, Retry, RetryMethods, RetryOn};
@@ -86,11 +87,20 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     if let Some(failure) = unwanted(call, status) {
         return Err(failure);
     }
+    let opens = call.room.exchange.response.framing == Framing::Tunnel;
+    if opens && !agrees(call, &attempt) {
+        return Err(Failure { reason: Reason::UnexpectedUpgrade, repeats: Repeats::Work });
+    }
     learn(call, pool.endpoint());
     call.room.journal.answered(pool.endpoint(), status);
     reply::outbound(call.route, call.room);
     call.client.respond(&call.room.exchange, &call.worker.timers);
-    let streamed = poll_fn(|context| attempt.poll_stream(context, call, &mut link)).await;
+    let streamed = if opens {
+        attempt.begin_tunnel(call);
+        poll_fn(|context| attempt.poll_tunnel(context, call, &mut link)).await
+    } else {
+        poll_fn(|context| attempt.poll_stream(context, call, &mut link)).await
+    };
     (call.room.journal.received, call.room.journal.sent) = attempt.moved();
     if let Err(reason) = streamed
         && reason.side() == Side::Upstream
@@ -98,11 +108,21 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     {
         return Err(Failure { reason, repeats: Repeats::Work });
     }
+    if let Err(reason) = streamed
+        && Box::pin(grpc::end(call, reason)).await
+    {
+        blame(call, pool, reason);
+        return Ok(Ended::Complete);
+    }
     Ok(close(call, pool, link, &attempt, status, streamed))
 }
 
 /// An idle connection, or a new one.
 async fn connection<C: Client>(call: &Call<'_, C>, pool: &Rc<Pool>, fresh: bool) -> Result<Link, Failure> {
+    if call.room.exchange.request.asks_for_tunnel() {
+        let connected = Box::pin(pool.connect_for_tunnel()).await;
+        return connected.map_err(|reason| Failure { reason, repeats: Repeats::Nothing });
+    }
     let certainty = if is_repeatable(call) { Certainty::Usual } else { Certainty::Sure };
     let idle = if fresh { None } else { pool.take(call.worker.timers.now(), certainty) };
     if let Some(link) = idle {
@@ -111,6 +131,12 @@ async fn connection<C: Client>(call: &Call<'_, C>, pool: &Rc<Pool>, fresh: bool)
     // Boxed: connecting is rare, and its future would make every idle connection larger.
     let connected = Box::pin(pool.connect()).await;
     connected.map_err(|reason| Failure { reason, repeats: Repeats::Nothing })
+}
+
+/// Whether the endpoint may open a tunnel now: it was asked for this one, and has the whole request.
+fn agrees<C>(call: &mut Call<'_, C>, attempt: &Attempt) -> bool {
+    let Exchange { request, response, .. } = &mut call.room.exchange;
+    attempt.is_sent() && upgrade::is_agreed(request, response)
 }
 
 /// Tells the upstream how it went and settles what becomes of both connections.
@@ -132,12 +158,17 @@ fn close<C: Client>(
             Ended::Complete
         }
         Err(reason) => {
-            upstream.observe(pool.endpoint(), outcome(reason));
-            call.room.journal.reason = Some(reason);
+            blame(call, pool, reason);
             call.client.abort();
             Ended::Broken
         }
     }
+}
+
+/// Remembers why an answer could not be finished, and tells the upstream.
+fn blame<C: Client>(call: &mut Call<'_, C>, pool: &Pool, reason: Reason) {
+    call.fleet.upstream.observe(pool.endpoint(), outcome(reason));
+    call.room.journal.reason = Some(reason);
 }
 
 /// What the endpoint is told as Host.
@@ -159,6 +190,10 @@ fn learn<C>(call: &Call<'_, C>, endpoint: &Endpoint) {
 }
 
 fn what_repeats<C>(call: &Call<'_, C>, link: &Link, reason: Reason) -> Repeats {
+    if reason == Reason::TlsClientCertificate && !link.is_answered() {
+        // The endpoint has ended the handshake: what came after it was never read.
+        return Repeats::Nothing;
+    }
     let stale = link.is_reused() && !link.is_answered() && reason == Reason::UpstreamReset;
     match (link.is_unsent(), stale) {
         (true, true) => Repeats::StaleConnection,
@@ -172,7 +207,9 @@ fn what_repeats<C>(call: &Call<'_, C>, link: &Link, reason: Reason) -> Repeats {
 fn is_repeatable<C>(call: &Call<'_, C>) -> bool {
     let retries = call.route.retry.0.on();
     let all = retries.is_some_and(|retry| retry.methods == RetryMethods::All);
-    all || call.room.exchange.request.method.is_idempotent()
+    let request = &call.room.exchange.request;
+    // Before its tunnel stands, an endpoint has nothing to work with.
+    all || request.method.is_idempotent() || (request.asks_for_tunnel() && request.framing.is_empty())
 }
 
 /// How much of the body is kept. What can be sent only once is kept only until a byte has left,
@@ -200,7 +237,7 @@ fn unwanted<C: Client>(call: &Call<'_, C>, status: u16) -> Option<Failure> {
     // Paid for here: an answer that was thrown away could not be passed on any more.
     let elsewhere = another
         && call.fleet.has_other(&call.room.tried)
-        && call.worker.timers.now() < call.until
+        && call.worker.timers.now() < call.until.0
         && call.fleet.upstream.try_retry();
     elsewhere.then_some(Failure { reason: Reason::UnwantedStatus, repeats: Repeats::Work })
 }
@@ -213,7 +250,7 @@ fn has_attempts_left(failed: usize, retry: &Retry) -> bool {
 /// Whether another attempt may be made; if so, it is prepared and paid for.
 fn may_retry<C: Client>(call: &mut Call<'_, C>, failure: &Failure) -> bool {
     let is_ours = failure.reason.side() != Side::Upstream;
-    if is_ours || call.worker.timers.now() >= call.until {
+    if is_ours || call.worker.timers.now() >= call.until.0 {
         return false;
     }
     // A stale connection is the pool's fault, not the endpoint's: its repeat is no retry, costs no
@@ -235,8 +272,8 @@ fn may_retry<C: Client>(call: &mut Call<'_, C>, failure: &Failure) -> bool {
 
 fn is_listed(retry: &Retry, reason: Reason) -> bool {
     let on = match reason {
-        Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => RetryOn::Connect,
-        Reason::UpstreamReset => RetryOn::Reset,
+        _ if is_connecting(reason) => RetryOn::Connect,
+        Reason::UpstreamReset | Reason::UpstreamH2Flood => RetryOn::Reset,
         Reason::RefusedStream => RetryOn::RefusedStream,
         Reason::ResponseTimeout => RetryOn::Timeout,
         Reason::UnwantedStatus => return true,
@@ -245,10 +282,20 @@ fn is_listed(retry: &Retry, reason: Reason) -> bool {
     retry.on.contains(&on)
 }
 
+/// Whether there never was a connection that could carry a request.
+fn is_connecting(reason: Reason) -> bool {
+    match reason {
+        Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => true,
+        Reason::TlsNameMismatch | Reason::TlsUntrusted | Reason::TlsExpired => true,
+        Reason::TlsClientCertificate | Reason::TlsHandshakeFailed => true,
+        _ => false,
+    }
+}
+
 /// What a failure says about the endpoint.
 fn outcome(reason: Reason) -> Outcome {
     match reason {
-        Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => Outcome::ConnectFailed,
+        _ if is_connecting(reason) => Outcome::ConnectFailed,
         Reason::ResponseTimeout | Reason::IdleTimeout | Reason::RequestDeadline => Outcome::TimedOut,
         Reason::UnwantedStatus | Reason::RefusedStream => Outcome::Answered(503),
         _ if reason.side() == Side::Upstream => Outcome::Reset,

@@ -9,12 +9,14 @@ pub mod attempt;
 pub mod body;
 pub mod client;
 mod forward;
+mod grpc;
 pub mod h2;
 pub mod journal;
 pub mod link;
 mod plan;
 pub mod pool;
 pub mod pump;
+mod recoded;
 mod record;
 mod replay;
 pub mod reply;
@@ -58,7 +60,7 @@ pub async fn handle<C: Client>(
             room.journal.upstream = Some(upstream);
             let fleet = &view.fleets[upstream];
             let limit = route.timeouts.request.get().map(|span| span.get());
-            let until = worker.timers.at(started).after(limit);
+            let until = grpc::deadline(worker, room, started, limit);
             forward::run(&mut Call { worker, client, room, timer, route, fleet, until, patience }).await
         }
         Plan::Reply(route) => {
@@ -89,4 +91,13 @@ pub async fn refuse<C: Client>(
     let ended = reply::send(worker, client, room, timer, Patience::of(listener)).await;
     record::record(worker, &view, listener, room);
     ended
+}
+
+/// Counts and logs a request that was refused without us, or a connection that was ended.
+pub fn note(worker: &Worker, listener: &Listener, room: &mut Room, reason: Reason) {
+    let view = worker.view();
+    room.journal.begin(Instant::now());
+    room.journal.reason = Some(reason);
+    room.exchange.identify(worker.identity());
+    record::record(worker, &view, listener, room);
 }

@@ -2,8 +2,9 @@
 
 use super::reply;
 use super::worker::{Room, View, Worker};
-use crate::http::{Exchange, Reason, Scheme};
+use crate::http::{Exchange, Method, Reason, Scheme, Version};
 use crate::middleware::Step;
+use crate::route::settings::Upgrade;
 use crate::route::{Captures, Match, Subject};
 use crate::snapshot::{Action, Listener, Route};
 
@@ -51,7 +52,10 @@ fn find(view: &View, listener: &Listener, exchange: &Exchange) -> Result<Match, 
     let request = &exchange.request;
     let subject = Subject { request, listener: listener.number, client: exchange.client.address.ip() };
     let found = view.snapshot.table.find(&subject);
-    found.ok_or_else(|| listener.unknown(view.snapshot.table.knows_host(request.host())))
+    found.ok_or_else(|| match request.method {
+        Method::Connect => Reason::ConnectNotAllowed,
+        _ => listener.unknown(view.snapshot.table.knows_host(request.host())),
+    })
 }
 
 /// Lets the middlewares see the request, in order, until one answers it.
@@ -83,6 +87,12 @@ fn act<'view>(worker: &Worker, route: &'view Route, captures: &Captures, room: &
             return Plan::Reply(Some(route));
         }
     };
+    if route.upgrade == Upgrade::Ignored && exchange.request.upgrade.take().is_some() {
+        // Over HTTP/1.1 an Upgrade may be ignored; an extended CONNECT has no meaning without it.
+        if exchange.request.version == Version::Http2 {
+            return refuse(room, Some(route), Reason::ConnectNotAllowed);
+        }
+    }
     if !route.rewrite.is_identity() {
         if route.rewrite.render(exchange.request.path(), captures, draft).is_err() {
             return refuse(room, Some(route), Reason::BadRequestTarget);

@@ -21,6 +21,26 @@ pub trait Source {
     fn trailers(&self) -> &Fields;
 }
 
+/// A body of no bytes.
+#[derive(Debug, Default)]
+pub struct Nothing(Fields);
+
+impl Source for Nothing {
+    fn poll_payload(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn payload(&self) -> &[u8] {
+        &[]
+    }
+
+    fn consume(&mut self, _: usize) {}
+
+    fn trailers(&self) -> &Fields {
+        &self.0
+    }
+}
+
 /// Where a body goes.
 pub trait Sink {
     /// Takes payload, at least one byte, and says how much.

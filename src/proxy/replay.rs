@@ -2,7 +2,6 @@
 
 use std::task::{Context, Poll};
 
-use super::client::Client;
 use super::pump::Source;
 use crate::http::{Fields, Reason};
 
@@ -58,26 +57,26 @@ impl Replay {
     }
 }
 
-/// The request body as an attempt reads it: first what is kept, then the client.
-pub struct Upload<'call, C> {
+/// The request body as an attempt reads it: first what is kept, then what comes.
+pub struct Upload<'call, S> {
     /// Where the body comes from.
-    pub client: &'call mut C,
+    pub source: S,
     /// What is kept of it.
     pub replay: &'call mut Replay,
 }
 
-impl<C: Client> Source for Upload<'_, C> {
+impl<S: Source> Source for Upload<'_, S> {
     fn poll_payload(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Reason>> {
         if self.replay.sent < self.replay.kept.len() {
             return Poll::Ready(Ok(()));
         }
-        self.client.poll_payload(context)
+        self.source.poll_payload(context)
     }
 
     fn payload(&self) -> &[u8] {
         match self.replay.kept.get(self.replay.sent..) {
             Some(kept) if !kept.is_empty() => kept,
-            _ => self.client.payload(),
+            _ => self.source.payload(),
         }
     }
 
@@ -86,11 +85,11 @@ impl<C: Client> Source for Upload<'_, C> {
             self.replay.sent += count;
             return;
         }
-        self.replay.record(&self.client.payload()[..count]);
-        self.client.consume(count);
+        self.replay.record(&self.source.payload()[..count]);
+        self.source.consume(count);
     }
 
     fn trailers(&self) -> &Fields {
-        self.client.trailers()
+        self.source.trailers()
     }
 }

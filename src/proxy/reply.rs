@@ -8,9 +8,11 @@ use super::Ended;
 use super::attempt::{Call, Patience};
 use super::client::Client;
 use super::pump::{Pump, Source};
+use super::recoded::Recoded;
 use super::worker::{Room, Worker};
 use crate::clock::Timer;
 use crate::http::accept::{self, Form};
+use crate::http::grpc::{self, Dialect};
 use crate::http::{Exchange, Fields, Framing, Name, Reason, Version};
 use crate::middleware::Step;
 use crate::snapshot::Route;
@@ -23,11 +25,31 @@ pub(super) async fn refuse<C: Client>(call: &mut Call<'_, C>, reason: Reason) ->
     send(call.worker, call.client, call.room, call.timer, call.patience).await
 }
 
-/// Writes the answer for a reason into the exchange: JSON for clients that ask for it, else text.
+/// Writes the answer for a reason into the exchange: a gRPC status for a call, JSON for clients
+/// that ask for it, else text.
 pub fn fill(exchange: &mut Exchange, reason: Reason) {
-    let meaning = reason.meaning();
     exchange.response.clear();
     exchange.reply.clear();
+    match grpc::dialect(exchange) {
+        Some(Dialect::Native | Dialect::Web) => fill_status(exchange, reason),
+        None => fill_page(exchange, reason),
+    }
+}
+
+/// The answer to a gRPC call: a head that ends the stream ("Trailers-Only").
+fn fill_status(exchange: &mut Exchange, reason: Reason) {
+    let response = &mut exchange.response;
+    response.status = 200;
+    response.framing = Framing::Length(0);
+    response.version = Version::Http2;
+    response.fields.push(b"content-type", b"application/grpc");
+    grpc::put_status(reason, &mut response.fields);
+    put_proxy_status(&mut response.fields, reason);
+    put_date(&mut response.fields);
+}
+
+fn fill_page(exchange: &mut Exchange, reason: Reason) {
+    let meaning = reason.meaning();
     exchange.response.status = meaning.status;
     let id = String::from_utf8_lossy(exchange.request_id()).into_owned();
     let form = accept::form(&exchange.request.fields);
@@ -52,13 +74,25 @@ pub fn fill(exchange: &mut Exchange, reason: Reason) {
     let fields = &mut exchange.response.fields;
     fields.push(b"content-type", content_type);
     fields.push(b"cache-control", b"no-store");
-    let status = format!("tidegate; error={}; details=\"{}\"", error_type(reason), meaning.name);
-    fields.push(b"proxy-status", status.as_bytes());
+    put_proxy_status(fields, reason);
     if meaning.status == 405 {
         // RFC 9110 §15.5.6 wants the list; every method but CONNECT may reach some route.
         fields.push(b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, TRACE");
     }
     seal(exchange);
+}
+
+/// RFC 9209.
+fn put_proxy_status(fields: &mut Fields, reason: Reason) {
+    let status = format!("tidegate; error={}; details=\"{}\"", error_type(reason), reason.name());
+    fields.push(b"proxy-status", status.as_bytes());
+}
+
+fn put_date(fields: &mut Fields) {
+    if fields.get(Name::Date).is_none() {
+        let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+        fields.push(b"date", date.as_bytes());
+    }
 }
 
 /// Settles the length of an answer whose body is in `exchange.reply`.
@@ -67,10 +101,7 @@ pub fn seal(exchange: &mut Exchange) {
     exchange.response.framing = Framing::Length(length as u64);
     exchange.response.version = Version::Http11;
     exchange.response.fields.set(b"content-length", length.to_string().as_bytes());
-    if exchange.response.fields.get(Name::Date).is_none() {
-        let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-        exchange.response.fields.push(b"date", date.as_bytes());
-    }
+    put_date(&mut exchange.response.fields);
 }
 
 /// The error type of RFC 9209 §2.3 that comes nearest.
@@ -80,12 +111,17 @@ fn error_type(reason: Reason) -> &'static str {
         Reason::ConnectRefused => "connection_refused",
         Reason::ConnectTimeout => "connection_timeout",
         Reason::ConnectFailed => "destination_ip_unroutable",
+        Reason::TlsNameMismatch | Reason::TlsUntrusted | Reason::TlsExpired => "tls_certificate_error",
+        Reason::TlsClientCertificate => "tls_alert_received",
+        Reason::TlsHandshakeFailed => "tls_protocol_error",
         Reason::UpstreamReset | Reason::UpstreamTruncated | Reason::RefusedStream => "connection_terminated",
         Reason::ResponseTimeout | Reason::IdleTimeout | Reason::RequestDeadline => "http_response_timeout",
         Reason::BadResponseHead | Reason::BadResponseFraming | Reason::UpstreamH2 => "http_protocol_error",
         Reason::BadResponseChunk => "http_response_transfer_coding",
         Reason::ResponseHeaderTooLarge => "http_response_header_section_size",
-        Reason::UnexpectedUpgrade | Reason::TooManyInterim => "http_upgrade_failed",
+        Reason::UnexpectedUpgrade | Reason::TunnelImpossible | Reason::TooManyInterim => {
+            "http_upgrade_failed"
+        }
         Reason::UnwantedStatus => "http_response_incomplete",
         Reason::Internal | Reason::Draining | Reason::Overloaded => "proxy_internal_error",
         _ => "http_request_error",
@@ -94,6 +130,8 @@ fn error_type(reason: Reason) -> &'static str {
 
 /// Lets the middlewares that saw the request see the answer, in reverse.
 pub(super) fn outbound(route: &Route, room: &mut Room) {
+    // What an answer that was given up may have left.
+    room.exchange.download = None;
     for middleware in route.middlewares[..room.journal.middlewares.min(route.middlewares.len())].iter().rev()
     {
         match middleware.on_response(&mut room.exchange) {
@@ -117,7 +155,9 @@ pub(super) async fn send<C: Client>(
     }
     client.respond(&room.exchange, &worker.timers);
     let due = worker.timers.now().after(Some(patience.write));
-    let mut body = Reply { bytes: &room.exchange.reply, none: Fields::default() };
+    let Exchange { reply, download, .. } = &mut room.exchange;
+    let mut bytes = Reply { bytes: reply, none: Fields::default() };
+    let mut body = Recoded { source: &mut bytes, recoder: download.as_deref_mut() };
     let mut pump = Pump::starting_at(worker.timers.now());
     let sent = poll_fn(|context| match pump.poll(context, &mut body, client) {
         Poll::Ready(sent) => Poll::Ready(sent.is_ok()),

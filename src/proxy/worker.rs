@@ -25,8 +25,8 @@ use crate::upstream::{Membership, Upstream};
 pub struct Worker {
     live: Arc<Live>,
     view: RefCell<Rc<View>>,
-    /// Connection pools by the identity of the endpoint, kept over reloads.
-    pools: RefCell<FxHashMap<usize, Rc<Pool>>>,
+    /// Connection pools by endpoint and TLS settings, kept over reloads.
+    pools: RefCell<FxHashMap<(usize, usize), Rc<Pool>>>,
     #[expect(
         clippy::vec_box,
         reason = "a room is lent as it lies; unboxed, each request would copy it twice"
@@ -182,12 +182,15 @@ impl Worker {
     /// The pool of an endpoint, made when it is first needed.
     fn pool(&self, endpoint: &Arc<Endpoint>, upstream: &Upstream) -> Rc<Pool> {
         let (connections, protocol) = (upstream.settings().connections, upstream.settings().protocol);
-        // The pool keeps its endpoint alive, so no other endpoint can come to this address.
-        let identity = Arc::as_ptr(endpoint).addr();
+        let connector = upstream.connector();
+        // The pool keeps its endpoint and its connector alive, so no others can come to these
+        // addresses. Connections that were made under other TLS settings are in another pool.
+        let identity =
+            (Arc::as_ptr(endpoint).addr(), connector.map_or(0, |connector| Arc::as_ptr(connector).addr()));
         let mut pools = self.pools.borrow_mut();
-        let pool = pools
-            .entry(identity)
-            .or_insert_with(|| Rc::new(Pool::new(endpoint.clone(), connections, protocol)));
+        let pool = pools.entry(identity).or_insert_with(|| {
+            Rc::new(Pool::new(endpoint.clone(), connections, protocol, connector.cloned()))
+        });
         pool.set(connections, protocol);
         pool.clone()
     }

@@ -66,6 +66,9 @@ pub struct Settings {
     pub rewrite: Option<Spanned<Template>>,
     /// The Host that the endpoint sees. Default: `preserve`.
     pub host_header: HostHeader,
+    /// Whether clients may switch to another protocol (WebSocket and other Upgrades); with false such
+    /// a request is passed on as a plain one. CONNECT is allowed by `methods`. Default: true.
+    pub upgrade: Upgrade,
     /// Times that bound an exchange.
     pub timeouts: Timeouts,
     /// When a request is tried again; `"off"` = never. Default: on.
@@ -197,6 +200,23 @@ impl std::str::FromStr for Prefix {
 impl<'de> Deserialize<'de> for Prefix {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Prefix, D::Error> {
         units::text(deserializer, "a path such as \"/users\"")
+    }
+}
+
+/// Whether clients may switch to another protocol; a boolean in the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "bool")]
+pub enum Upgrade {
+    /// They may.
+    #[default]
+    Allowed,
+    /// Such a request is passed on as a plain one.
+    Ignored,
+}
+
+impl From<bool> for Upgrade {
+    fn from(allowed: bool) -> Upgrade {
+        if allowed { Upgrade::Allowed } else { Upgrade::Ignored }
     }
 }
 

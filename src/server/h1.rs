@@ -11,6 +11,7 @@ use crate::config::listener::Limits;
 use crate::h1::scan::Scan;
 use crate::h1::write::{self, Persistence};
 use crate::h1::{request, request::HeadLimits};
+use crate::http::upgrade::BareConnect;
 use crate::http::validate::{self, MAX_REQUEST_LINE, wants_close};
 use crate::http::{Exchange, Fields, Framing, Name, Reason, Version};
 use crate::net::Wire;
@@ -104,6 +105,8 @@ struct Connection {
     requests: u64,
     /// The connection ends after this answer.
     closes: bool,
+    /// The request was written as Go's net/rpc does, and its tunnel opens in the same way.
+    bare: bool,
     /// The framing of the answer that has begun.
     answering: Option<Framing>,
     /// What was written, and what waited in the output, when that answer began.
@@ -122,6 +125,7 @@ impl Connection {
             opened: timer.clock().now(),
             requests: 0,
             closes: false,
+            bare: false,
             answering: None,
             before_answer: (0, 0),
         }
@@ -184,9 +188,15 @@ impl Connection {
         }
         let most = self.limits().max_header_bytes.as_usize();
         let bytes = self.wire.input.filled();
+        self.bare = false;
         match self.scan.end_of_head(bytes) {
             Ok(Some(length)) if length > most => Some(Err(Reason::HeaderTooLarge)),
             Ok(Some(length)) => Some(Ok(length)),
+            Err(_) if self.scan.is_in_first_line() && BareConnect::of(bytes) != BareConnect::No => {
+                let BareConnect::Complete(length) = BareConnect::of(bytes) else { return None };
+                self.bare = true;
+                Some(Ok(length))
+            }
             Err(_) if memchr::memchr(b'\n', bytes).is_some_and(|feed| !bytes[..feed].ends_with(b"\r")) => {
                 Some(Err(Reason::BadRequestLine))
             }
@@ -290,8 +300,9 @@ impl Connection {
         let age = limits.max_connection_age.get();
         let old = age.is_some_and(|age| clock.now() >= self.opened.after(Some(age.get())));
         let spent = limits.max_requests_per_connection.get().is_some_and(|most| self.requests >= most);
-        self.closes |= framing == Framing::UntilClose || old || spent;
+        self.closes |= matches!(framing, Framing::UntilClose | Framing::Tunnel) || old || spent;
         match (self.closes, self.version) {
+            _ if framing == Framing::Tunnel => Persistence::Tunnel,
             (true, _) => Persistence::Close,
             (false, Version::Http10) => Persistence::KeepTold,
             (false, _) => Persistence::Keep,
@@ -312,7 +323,13 @@ impl Client for Connection {
         let length = response.fields.get(Name::ContentLength);
         self.before_answer = (self.wire.written(), self.wire.output.len());
         let output = &mut self.wire.output;
-        write::response(response, framing, length, persistence, |bytes| output.push(bytes));
+        if framing == Framing::Tunnel {
+            self.reader.start(framing);
+        }
+        match persistence {
+            Persistence::Tunnel if self.bare => write::bare_response(response, |bytes| output.push(bytes)),
+            _ => write::response(response, framing, length, persistence, |bytes| output.push(bytes)),
+        }
         self.writer.start(framing);
         self.answering = Some(framing);
     }
@@ -348,7 +365,7 @@ impl Client for Connection {
 
     fn abort(&mut self) {
         self.closes = true;
-        if self.answering == Some(Framing::UntilClose) {
+        if matches!(self.answering, Some(Framing::UntilClose | Framing::Tunnel)) {
             self.wire.stream().reset_on_close();
         }
     }
@@ -427,7 +444,11 @@ mod tests {
         let text = "[listener.web]\nbind = \"127.0.0.1:1\"\n[[route]]\nto = \"up\"\n[upstream.up]\nendpoints = [\"127.0.0.1:9\"]";
         let config = crate::config::parse(text, Path::new("proxy.toml"), &|_| None).unwrap();
         let registry = Registry::new(1, []);
-        let means = Means { registry: &registry, acceptor: &|_, _| Err("no TLS here".to_owned()) };
+        let means = Means {
+            registry: &registry,
+            acceptor: &|_, _| Err("no TLS here".to_owned()),
+            connector: &|_, _| Ok(None),
+        };
         let live = Live::new(build(config, None, &means).unwrap());
         let listener = live.load().listeners().next().cloned().unwrap();
         let writer = Arc::new(Writer::start(Output::open(Target::Off).unwrap(), 1024).unwrap());

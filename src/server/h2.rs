@@ -13,20 +13,26 @@ use h2::{Reason as Code, RecvStream};
 use tokio::task::JoinSet;
 
 use crate::clock::{Millis, Timer};
+use crate::config::listener::Limits;
 use crate::h1::request::HeadLimits;
-use crate::http::{Client as Peer, Reason};
-use crate::net::Prefixed;
+use crate::http::{Client as Peer, Reason, upgrade};
+use crate::net::flood::Peer as Side;
+use crate::net::{Gauge, Metered, Prefixed};
 use crate::proxy::h2::{SEND_BUFFER, window};
-use crate::proxy::{self, Worker};
+use crate::proxy::{self, Ended, Worker};
 use crate::snapshot::Listener;
 use head::Body;
 use stream::Stream;
 
 mod head;
+mod notes;
 mod stream;
 
-/// How long a client that was told to go may stay without a stream.
+/// How long a client that was told to go may stay without a stream, and one that floods at all.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What RFC 9113 §6.5.2 adds to the size of each field.
+const FIELD_OVERHEAD: usize = 32;
 
 /// Tasks to one allowed stream: a stream that the client has reset is free for the client at once,
 /// while its task is still on its way out.
@@ -36,6 +42,8 @@ const TASKS_PER_STREAM: usize = 2;
 pub async fn serve(worker: &Rc<Worker>, listener: Arc<Listener>, peer: Peer, stream: Prefixed) {
     let timer = worker.timers.slot();
     let opened = timer.clock().now();
+    let stream = Metered::new(stream, Side::Client);
+    let gauge = stream.gauge();
     let due = opened.after(Some(listener.settings.limits.header_timeout.get()));
     let mut handshake = pin!(builder(&listener).handshake(stream));
     let greeted = poll_fn(|context| match handshake.as_mut().poll(context) {
@@ -48,21 +56,24 @@ pub async fn serve(worker: &Rc<Worker>, listener: Arc<Listener>, peer: Peer, str
         listener,
         peer,
         connection,
+        gauge,
         tasks: JoinSet::new(),
         opened,
         quiet: Some(opened),
         requests: 0,
         closing: false,
+        ending: None,
     };
     conversation.run(&timer).await;
+    notes::ended(&conversation);
     let Conversation { connection, mut tasks, .. } = conversation;
     // Every stream that is still open learns that its client is gone, and is logged so.
     drop(connection);
     while tasks.join_next().await.is_some() {}
 }
 
-/// What the listener allows, in the library's words. Floods of resets, empty frames, settings and
-/// pings are bounded by the library's own defaults.
+/// What the listener allows, in the library's words. Floods are the matter of the [`Gauge`], which
+/// lets honest connections live on; the library's limits stay below it as a second line.
 fn builder(listener: &Listener) -> Builder {
     let limits = &listener.settings.limits;
     let mut builder = Builder::new();
@@ -70,16 +81,30 @@ fn builder(listener: &Listener) -> Builder {
         .max_concurrent_streams(limits.h2_max_streams.get())
         .initial_window_size(window(limits.h2_stream_window.as_usize()))
         .initial_connection_window_size(window(limits.h2_connection_window.as_usize()))
-        .max_header_list_size(window(limits.max_header_bytes.as_usize()))
-        .max_send_buffer_size(SEND_BUFFER);
+        .max_header_list_size(window(head_list(limits)))
+        .max_concurrent_reset_streams(limits.h2_max_streams.get() as usize)
+        // Over the life of a connection, which may be long: the gauge counts them by time.
+        .max_local_error_reset_streams(None)
+        .max_send_buffer_size(SEND_BUFFER)
+        // RFC 8441: WebSocket over a stream.
+        .enable_connect_protocol();
     builder
+}
+
+/// Size of a head that the library reads, as RFC 9113 §6.5.2 counts it: more than is allowed, so that
+/// what is too large is refused here, with an answer and a line of the log.
+fn head_list(limits: &Limits) -> usize {
+    let lines = FIELD_OVERHEAD * (limits.max_headers.get() as usize + 4);
+    (2 * limits.max_header_bytes.as_usize()).saturating_add(lines)
 }
 
 struct Conversation<'worker> {
     worker: &'worker Rc<Worker>,
     listener: Arc<Listener>,
     peer: Peer,
-    connection: h2::server::Connection<Prefixed, Bytes>,
+    connection: h2::server::Connection<Metered<Prefixed>, Bytes>,
+    /// What the client has cost.
+    gauge: Gauge,
     tasks: JoinSet<()>,
     opened: Millis,
     /// Since when no stream is served; `None` while one is.
@@ -87,6 +112,8 @@ struct Conversation<'worker> {
     requests: u64,
     /// The client was told to open no more streams.
     closing: bool,
+    /// When the connection is cut, whatever its streams do: it floods or has broken a rule.
+    ending: Option<Millis>,
 }
 
 type Request = (::http::Request<RecvStream>, SendResponse<Bytes>);
@@ -104,6 +131,7 @@ impl Conversation<'_> {
         poll_fn(|context| {
             loop {
                 while let Poll::Ready(Some(_)) = self.tasks.poll_join_next(context) {}
+                self.end_flood(timer);
                 match self.connection.poll_accept(context) {
                     Poll::Ready(Some(Ok(request))) => return Poll::Ready(Some(request)),
                     Poll::Ready(Some(Err(error))) => {
@@ -112,6 +140,10 @@ impl Conversation<'_> {
                     }
                     Poll::Ready(None) => return Poll::Ready(None),
                     Poll::Pending => {}
+                }
+                notes::refused(self);
+                if self.end_flood(timer) {
+                    continue;
                 }
                 let now = timer.clock().now();
                 self.quiet = self.tasks.is_empty().then(|| self.quiet.unwrap_or(now));
@@ -130,6 +162,21 @@ impl Conversation<'_> {
             }
         })
         .await
+    }
+
+    /// Tells a client that floods to go, and its streams that it is gone (RFC 9113 §10.5). `true` when
+    /// it has just been told.
+    fn end_flood(&mut self, timer: &Timer) -> bool {
+        let is_flood = self.gauge.flood().is_some();
+        if self.ending.is_some() || !(is_flood || self.gauge.is_shutting()) {
+            return false;
+        }
+        self.ending = Some(timer.clock().now().after(Some(FAREWELL)));
+        self.closing = true;
+        if is_flood {
+            self.connection.abrupt_shutdown(Code::ENHANCE_YOUR_CALM);
+        }
+        is_flood
     }
 
     /// Whether the client is to be told to go although it does something.
@@ -151,6 +198,9 @@ impl Conversation<'_> {
 
     /// When something is to be done although nothing comes, and whether that is the end.
     fn deadline(&self) -> (Millis, bool) {
+        if let Some(ending) = self.ending {
+            return (ending, true);
+        }
         let limits = &self.listener.settings.limits;
         let aged = match limits.max_connection_age.get() {
             Some(age) if !self.closing => self.opened.after(Some(age.get())),
@@ -168,6 +218,7 @@ impl Conversation<'_> {
     }
 
     fn begin(&mut self, request: ::http::Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        self.gauge.accepted(respond.stream_id().as_u32());
         let number = self.listener.number;
         if let Some(listener) = self.worker.view().snapshot.listener(number) {
             self.listener = listener;
@@ -180,7 +231,7 @@ impl Conversation<'_> {
         self.requests += 1;
         self.quiet = None;
         let (worker, listener, peer) = (self.worker.clone(), self.listener.clone(), self.peer);
-        self.tasks.spawn_local(answer(worker, listener, peer, request, respond));
+        self.tasks.spawn_local(answer(worker, listener, peer, self.gauge.clone(), request, respond));
     }
 }
 
@@ -189,6 +240,7 @@ async fn answer(
     worker: Rc<Worker>,
     listener: Arc<Listener>,
     peer: Peer,
+    gauge: Gauge,
     request: ::http::Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
@@ -208,9 +260,17 @@ async fn answer(
     let judged = head::read(&parts, has_body, head_limits, slashes, request)
         .and_then(|()| if request.framing.exceeds(most) { Err(Reason::BodyTooLarge) } else { Ok(()) });
     drop(parts);
+    upgrade::translate(request, || worker.identity());
     match judged {
-        Ok(()) => proxy::handle(&worker, &listener, &mut stream, &mut room, &timer).await,
-        Err(reason) => proxy::refuse(&worker, &listener, &mut stream, &mut room, &timer, reason).await,
-    };
+        Ok(()) => {
+            if proxy::handle(&worker, &listener, &mut stream, &mut room, &timer).await == Ended::Complete {
+                gauge.useful();
+            }
+        }
+        Err(reason) => {
+            gauge.refused();
+            proxy::refuse(&worker, &listener, &mut stream, &mut room, &timer, reason).await;
+        }
+    }
     worker.give_back(room);
 }

@@ -14,6 +14,7 @@ use toml::Spanned;
 use super::{Action, Fixed, Listener, Route, Snapshot};
 use crate::config::{self, Config, ConfigError, Report};
 use crate::middleware::{self, Middleware};
+use crate::net::Connector;
 use crate::net::tls::Acceptor;
 use crate::observe::metrics::Registry;
 use crate::route::settings::{self, Settings};
@@ -27,7 +28,17 @@ pub struct Means<'a> {
     pub registry: &'a Registry,
     /// Makes the TLS side of a listener.
     pub acceptor: &'a MakeAcceptor<'a>,
+    /// Makes the TLS side of an upstream.
+    pub connector: &'a MakeConnector<'a>,
 }
+
+/// Makes the TLS side of the upstream of that name; the message says why it can not be, and where
+/// the value is that is to be looked at.
+pub type MakeConnector<'a> =
+    dyn Fn(&str, &config::Upstream) -> Result<Option<Arc<Connector>>, Misplaced> + 'a;
+
+/// What is wrong, and where it is written.
+pub type Misplaced = (Range<usize>, String);
 
 /// Makes the TLS side of a listener; the message says why it can not be.
 pub type MakeAcceptor<'a> =
@@ -41,7 +52,7 @@ pub fn build(config: Config, previous: Option<&Snapshot>, means: &Means<'_>) -> 
     let mut errors = Errors { config: &config, found: Vec::new() };
     let generation = previous.map_or(Generation(1), |snapshot| snapshot.generation.next());
     let listeners = listeners(&config, previous, means, &mut errors);
-    let upstreams = upstreams(&config, previous);
+    let upstreams = upstreams(&config, previous, means, &mut errors);
     let numbers = Numbers::new(&listeners, &upstreams);
     let middlewares = middlewares(&config, &mut errors);
     let routes: Vec<Route> = config
@@ -53,7 +64,7 @@ pub fn build(config: Config, previous: Option<&Snapshot>, means: &Means<'_>) -> 
             let number = means.registry.route(&name);
             let compiled = route(settings.get_ref(), &numbers, &middlewares);
             let (action, middlewares, rewrite) = errors.check(settings.span(), compiled)?;
-            let Settings { host_header, timeouts, retry, .. } = settings.get_ref().clone();
+            let Settings { host_header, upgrade, timeouts, retry, .. } = settings.get_ref().clone();
             Some(Route {
                 name: name.into(),
                 number,
@@ -61,6 +72,7 @@ pub fn build(config: Config, previous: Option<&Snapshot>, means: &Means<'_>) -> 
                 middlewares,
                 rewrite,
                 host_header,
+                upgrade,
                 timeouts,
                 retry,
             })
@@ -161,16 +173,27 @@ fn listeners(
 
 /// An upstream whose settings are equal goes on as it is; another one of the same name hands its
 /// endpoints over.
-fn upstreams(config: &Config, previous: Option<&Snapshot>) -> Vec<Arc<Upstream>> {
+fn upstreams(
+    config: &Config,
+    previous: Option<&Snapshot>,
+    means: &Means<'_>,
+    errors: &mut Errors<'_>,
+) -> Vec<Arc<Upstream>> {
     let known = previous.map_or(&[][..], |snapshot| &snapshot.upstreams);
     config
         .upstreams
         .iter()
         .map(|(name, settings)| {
-            let name = name.get_ref().as_str();
+            let (span, name) = (name.span(), name.get_ref().as_str());
             match known.iter().find(|upstream| upstream.name() == name) {
                 Some(upstream) if upstream.settings() == settings => upstream.clone(),
-                before => Upstream::build(name, settings.clone(), before.map(|upstream| &**upstream)),
+                before => {
+                    let connector = (means.connector)(name, settings).unwrap_or_else(|(place, message)| {
+                        errors.add(if place.is_empty() { span.clone() } else { place }, &message);
+                        None
+                    });
+                    Upstream::with_tls(name, settings.clone(), before.map(|upstream| &**upstream), connector)
+                }
             }
         })
         .collect()

@@ -12,14 +12,14 @@ use crate::http::{Exchange, Name, Reason};
 use crate::middleware::Middleware;
 use crate::net::tls::Acceptor;
 use crate::observe::metrics::{ListenerId, RouteId};
-use crate::route::settings::{HostHeader, Retries, Timeouts};
+use crate::route::settings::{HostHeader, Retries, Timeouts, Upgrade};
 use crate::route::{self, Redirect, Rewrite, Split, Table};
 use crate::units::{Generation, Network};
 use crate::upstream::Upstream;
 
 mod build;
 
-pub use build::{MakeAcceptor, Means, build};
+pub use build::{MakeAcceptor, MakeConnector, Means, Misplaced, build};
 
 /// A compiled configuration.
 #[derive(Debug)]
@@ -67,6 +67,8 @@ pub struct Route {
     pub rewrite: Rewrite,
     /// What the endpoint is told as Host.
     pub host_header: HostHeader,
+    /// Whether its clients may switch to another protocol.
+    pub upgrade: Upgrade,
     /// How long its exchanges may take.
     pub timeouts: Timeouts,
     /// When its requests are tried again.

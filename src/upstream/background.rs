@@ -39,6 +39,7 @@ pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn D
         let version = match upstream.settings.protocol {
             Protocol::H1 => HttpVersion::Http1,
             Protocol::H2 => HttpVersion::Http2,
+            Protocol::Auto => HttpVersion::Agreed,
         };
         let probe = |check: &Check| (check.clone(), health::build(check, version, dial.clone()));
         checks.probe = upstream.settings.health.on().map(probe);

@@ -19,7 +19,8 @@ use tracing::{debug, info, warn};
 use crate::balance::Cursor;
 use crate::config::upstream as settings;
 use crate::endpoint::{CheckState, EjectionCause, Endpoint, Moment};
-use crate::health::{Dial, Outlier, Verdict};
+use crate::health::{Dial, Outlier, PlainDial, SecureDial, Verdict};
+use crate::net::Connector;
 
 mod background;
 mod budget;
@@ -53,6 +54,8 @@ pub struct Upstream {
     /// Tells the background task that there are other endpoints or another ejection.
     changed: Arc<Notify>,
     background: OnceLock<JoinHandle<()>>,
+    /// TLS to the endpoints; clear text without it.
+    connector: Option<Arc<Connector>>,
 }
 
 impl Upstream {
@@ -60,6 +63,16 @@ impl Upstream {
     /// its checks. What `previous`, the upstream of the same name, knows about equal addresses is
     /// taken over.
     pub fn build(name: &str, settings: settings::Upstream, previous: Option<&Upstream>) -> Arc<Upstream> {
+        Upstream::with_tls(name, settings, previous, None)
+    }
+
+    /// The same with TLS to its endpoints.
+    pub fn with_tls(
+        name: &str,
+        settings: settings::Upstream,
+        previous: Option<&Upstream>,
+        connector: Option<Arc<Connector>>,
+    ) -> Arc<Upstream> {
         let roster = Roster::new(&settings, previous.map(Upstream::roster).as_deref());
         for endpoint in roster.endpoints() {
             forget_what_is_off(&settings, endpoint);
@@ -82,6 +95,7 @@ impl Upstream {
             lookups: watch::Sender::new(unresolved),
             changed: Arc::new(Notify::new()),
             background: OnceLock::new(),
+            connector,
             settings,
         })
     }
@@ -93,6 +107,19 @@ impl Upstream {
             let changed = self.changed.clone();
             runtime.spawn(background::run(Arc::downgrade(self), changed, dial))
         });
+    }
+
+    /// TLS to its endpoints; `None` for clear text.
+    pub fn connector(&self) -> Option<&Arc<Connector>> {
+        self.connector.as_ref()
+    }
+
+    /// Opens the connections of its checks.
+    pub fn dial(&self) -> Arc<dyn Dial> {
+        match &self.connector {
+            Some(connector) => Arc::new(SecureDial(connector.clone())),
+            None => Arc::new(PlainDial),
+        }
     }
 
     /// Ready when every name has been looked up once, found or not. Cancel-safe; the deadline is

@@ -9,9 +9,8 @@ use toml::Spanned;
 
 use super::*;
 use crate::balance::PickContext;
-use crate::endpoint::Address;
 use crate::health::settings::{Check, CheckKind, Outlier};
-use crate::health::{Pending, PlainDial, Stream};
+use crate::health::{Pending, PlainDial, Stream, Target};
 use crate::tagged::Switch;
 use crate::units::{Limit, Timeout};
 
@@ -250,8 +249,8 @@ impl ScriptedDial {
 }
 
 impl Dial for ScriptedDial {
-    fn dial<'a>(&'a self, address: &'a Address) -> Pending<'a, std::io::Result<Box<dyn Stream>>> {
-        let address = address.to_string();
+    fn dial<'a>(&'a self, target: &'a Target) -> Pending<'a, std::io::Result<Box<dyn Stream>>> {
+        let address = target.to_string();
         *self.dialled.lock().unwrap().entry(address.clone()).or_default() += 1;
         let up = !self.down.lock().unwrap().contains(&address);
         Box::pin(async move {

@@ -13,10 +13,11 @@ use h2::server::{self, SendResponse};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use tidegate::config;
+use tidegate::http::Reason;
 use tidegate::net::inherit::Inherited;
 use tidegate::net::listen;
 use tidegate::observe::access::Batch;
-use tidegate::observe::metrics::Registry;
+use tidegate::observe::metrics::{Figures, Registry};
 use tidegate::observe::writer::{Output, Target, Writer};
 use tidegate::proxy::Worker;
 use tidegate::server::{Command, Gate, Team, thread};
@@ -36,6 +37,7 @@ pub async fn soon<T>(future: impl Future<Output = T>) -> T {
 pub struct Proxy {
     pub address: SocketAddr,
     team: Team,
+    registry: Arc<Registry>,
 }
 
 impl Proxy {
@@ -50,8 +52,12 @@ impl Proxy {
         );
         let config = config::parse(&text, Path::new("proxy.toml"), &|_| None);
         let config = config.unwrap_or_else(|report| panic!("{report}"));
-        let registry = Arc::new(Registry::new(1, []));
-        let means = Means { registry: &registry, acceptor: &|_, _| Err("no TLS here".to_owned()) };
+        let registry = Arc::new(Registry::new(1, Reason::ALL.iter().map(|reason| reason.name())));
+        let means = Means {
+            registry: &registry,
+            acceptor: &|_, _| Err("no TLS here".to_owned()),
+            connector: &|_, _| Ok(None),
+        };
         let snapshot = build(config, None, &means).unwrap_or_else(|report| panic!("{report}"));
         let live = Arc::new(Live::new(snapshot));
         let (team, mut mailboxes) = Team::new(1);
@@ -68,7 +74,14 @@ impl Proxy {
         for socket in bound.sockets {
             team.hand_over(0, Command::Listen(Gate { listener, address: 0 }, socket)).unwrap();
         }
-        Proxy { address, team }
+        Proxy { address, team, registry }
+    }
+
+    /// The value of a series, given as its line shows it; 0 when it is not there.
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = self.registry.encode(Figures::default());
+        let value = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
     }
 
     /// Begins to drain.

@@ -4,10 +4,7 @@
 //! and fail when `TIDEGATE_REQUIRE_REAL` is set.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::harness::services::{self, Process};
 use crate::harness::{Client, Proxy, curl, free_address, pass, wait_until};
 
 /// One running instance of a service.
@@ -22,75 +20,32 @@ struct Instance {
     service: &'static str,
     name: String,
     address: SocketAddr,
-    child: Child,
-}
-
-/// Where the services are: what `TIDEGATE_FIXTURES` names, else where `scripts/build-fixtures`
-/// puts them. `None`, said aloud, when they were not built.
-fn fixtures() -> Option<PathBuf> {
-    let target =
-        std::path::Path::new(env!("CARGO_BIN_EXE_tidegate")).ancestors().nth(2).expect("target/PROFILE/");
-    let directory =
-        std::env::var_os("TIDEGATE_FIXTURES").map_or_else(|| target.join("fixtures"), PathBuf::from);
-    if directory.join("users").exists() {
-        return Some(directory);
-    }
-    assert!(
-        std::env::var_os("TIDEGATE_REQUIRE_REAL").is_none_or(|value| value == "0" || value.is_empty()),
-        "no Go services in {}; run scripts/build-fixtures",
-        directory.display()
-    );
-    // Past the capture of the harness: a test that did not run shall be seen.
-    let line = format!("SKIPPED: no Go services in {}; run scripts/build-fixtures\n", directory.display());
-    std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).expect("standard error is writable");
-    None
+    process: Process,
 }
 
 impl Instance {
     fn start(service: &'static str, number: usize) -> Option<Instance> {
         let (name, address) = (format!("{service}-{number}"), free_address());
-        let child = spawn(service, &name, address)?;
-        Some(Instance { service, name, address, child })
+        let process = services::service(service, &name, address, &[])?;
+        Some(Instance { service, name, address, process })
     }
 
     /// Ends it like a crash.
     fn kill(&mut self) {
-        self.child.kill().expect("our own child");
-        self.child.wait().expect("our own child");
+        self.process.0.kill().expect("our own child");
+        self.process.0.wait().expect("our own child");
     }
 
     /// Ends it politely and waits.
     fn stop(&mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("our own child");
-        self.child.wait().expect("our own child");
+        kill_process(Pid::from_child(&self.process.0), Signal::TERM).expect("our own child");
+        self.process.0.wait().expect("our own child");
     }
 
     fn start_again(&mut self) {
-        self.child = spawn(self.service, &self.name, self.address).expect("the service was there before");
+        self.process = services::service(self.service, &self.name, self.address, &[])
+            .expect("the service was there before");
     }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        let _may_have_ended = self.child.kill();
-        let _status = self.child.wait();
-    }
-}
-
-/// Starts a service and waits until it says that it listens.
-fn spawn(service: &str, name: &str, address: SocketAddr) -> Option<Child> {
-    let mut child = Command::new(fixtures()?.join(service))
-        .args(["-listen", &address.to_string(), "-name", name])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the service can be started");
-    let mut line = String::new();
-    let output = child.stdout.take().expect("it is piped");
-    BufReader::new(output).read_line(&mut line).expect("it says where it listens");
-    assert!(line.starts_with("listening "), "{service} said {line:?}");
-    Some(child)
 }
 
 /// Three instances of a service.

@@ -5,6 +5,7 @@
 
 mod harness;
 
+mod clients;
 mod command;
 mod corpus;
 mod drain;
@@ -17,6 +18,7 @@ mod limits;
 mod logs;
 mod messages;
 mod metrics;
+mod net_rpc;
 mod refusals;
 mod reload;
 mod responses;
@@ -25,3 +27,5 @@ mod sockets;
 mod streaming;
 mod timeouts;
 mod tls;
+mod tunnels;
+mod upstream_tls;

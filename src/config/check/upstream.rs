@@ -1,17 +1,21 @@
 //! Upstreams: endpoints, weights and health checks that contradict themselves.
 
+use std::path::PathBuf;
+
 use toml::Spanned;
 
 use super::Findings;
 use crate::config::Config;
-use crate::config::upstream::{Address, Upstream};
+use crate::config::upstream::{Address, Protocol, Upstream};
 use crate::health::settings::{Check, CheckKind};
+use crate::net::connector::name_of;
 use crate::tagged::Switch;
 use crate::units::{Auto, Weight};
 
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
     for (name, upstream) in &config.upstreams {
         endpoints(name, upstream, findings);
+        tls(name, upstream, findings);
         if let Switch::On(check) = &upstream.health {
             health(name, upstream, check, findings);
         }
@@ -46,6 +50,52 @@ fn endpoints(name: &Spanned<String>, upstream: &Upstream, findings: &mut Finding
     }
 }
 
+fn tls(name: &Spanned<String>, upstream: &Upstream, findings: &mut Findings<'_>) {
+    let place = |findings: &Findings<'_>, keys: &[&str]| {
+        let path = [&["upstream", name.get_ref().as_str()], keys].concat();
+        findings.written(&path).unwrap_or(name.span())
+    };
+    let Switch::On(tls) = &upstream.tls else {
+        let is_complete = !findings.is_incomplete(name.span().start, "tls");
+        if upstream.protocol == Protocol::Auto && is_complete {
+            let span = place(findings, &["protocol"]);
+            findings.add(
+                span,
+                format!("`auto` is chosen within TLS; write `[upstream.{name}.tls]`, or \"h1\" or \"h2\""),
+            );
+        }
+        return;
+    };
+    let server_name = tls.server_name.get_ref();
+    if !server_name.is_empty() && name_of(server_name).is_none() {
+        let span = place(findings, &["tls", "server_name"]);
+        findings.add(span, format!("`{server_name}` is not a host name or an IP address"));
+    }
+    let is_empty = |path: &Spanned<PathBuf>| path.get_ref().as_os_str().is_empty();
+    for (one, written, other) in [
+        ("client_cert", &tls.client_cert, &tls.client_key),
+        ("client_key", &tls.client_key, &tls.client_cert),
+    ] {
+        if !is_empty(written) && is_empty(other) {
+            let span = place(findings, &["tls", one]);
+            let lacks = if one == "client_cert" { "client_key" } else { "client_cert" };
+            findings.add(span, format!("`{one}` needs `{lacks}`: a certificate is shown with its key"));
+        }
+    }
+    if !tls.verify && !is_empty(&tls.ca) {
+        let span = place(findings, &["tls", "ca"]);
+        findings.add(span, "`ca` has no effect with `verify = false`");
+    }
+    for endpoint in &upstream.endpoints {
+        if matches!(endpoint.get_ref().address, Address::Unix(_)) {
+            findings.add(
+                endpoint.span(),
+                "TLS is for endpoints over TCP; a UNIX socket stays on this machine and needs none",
+            );
+        }
+    }
+}
+
 fn health(name: &Spanned<String>, upstream: &Upstream, check: &Check, findings: &mut Findings<'_>) {
     let place = |findings: &Findings<'_>, key| findings.written(&["upstream", name.get_ref(), "health", key]);
     match check.check {
@@ -57,6 +107,19 @@ fn health(name: &Spanned<String>, upstream: &Upstream, check: &Check, findings: 
             }
         }
         CheckKind::Http => http_check(name, check, findings),
+        CheckKind::Grpc => {
+            for key in ["path", "expect", "body"] {
+                if let Some(span) = place(findings, key) {
+                    findings.add(span, format!("`{key}` has no effect with `check = \"grpc\"`"));
+                }
+            }
+        }
+    }
+    if check.check != CheckKind::Grpc
+        && !check.service.is_empty()
+        && let Some(span) = place(findings, "service")
+    {
+        findings.add(span, "`service` has no effect without `check = \"grpc\"`");
     }
     let is_unix = |address: &Address| matches!(address, Address::Unix(_));
     let has_unix = upstream.endpoints.iter().any(|endpoint| is_unix(&endpoint.get_ref().address));

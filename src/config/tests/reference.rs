@@ -7,7 +7,7 @@ use toml::Spanned;
 
 use super::super::admin::Admin;
 use super::super::listener::{Limits, Listener, Tls};
-use super::super::upstream::{Connections, Upstream};
+use super::super::upstream::{Connections, Tls as UpstreamTls, Upstream};
 use super::super::{Config, Log, Reload, Server, planned};
 use super::read;
 use crate::health::settings::{Check, Outlier};
@@ -51,6 +51,9 @@ fn the_reference_says_the_defaults() {
     assert_eq!(*route, expected);
     assert_eq!(config.middlewares["edge"], Middleware::Headers(Headers::default()));
 
+    let tls = config.upstreams["canary"].tls.on().expect("it has TLS");
+    assert_eq!(*tls, UpstreamTls::default());
+
     let upstream = Upstream { health: Switch::On(Check::default()), ..Upstream::default() };
     let endpoints = config.upstreams["users"].endpoints.clone();
     assert_eq!(config.upstreams["users"], Upstream { endpoints, ..upstream });
@@ -90,7 +93,11 @@ fn every_key_stands_in_the_reference() {
         ("[route.retry]", keys_of::<Retry>()),
         ("[listener.web]", without(keys_of::<Listener>(), &["limits", "tls"])),
         ("[middleware.edge.headers]", keys_of::<Headers>()),
-        ("[upstream.users]", without(keys_of::<Upstream>(), &["health", "outlier", "connections", "budget"])),
+        (
+            "[upstream.users]",
+            without(keys_of::<Upstream>(), &["tls", "health", "outlier", "connections", "budget"]),
+        ),
+        ("[upstream.canary.tls]", keys_of::<UpstreamTls>()),
         ("[upstream.users.health]", keys_of::<Check>()),
         ("[upstream.users.outlier]", keys_of::<Outlier>()),
         ("[upstream.users.connections]", keys_of::<Connections>()),

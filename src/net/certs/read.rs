@@ -109,8 +109,42 @@ pub(super) struct Certificate {
     pub expires: i64,
 }
 
+impl CertificateError {
+    /// The file whose content is to be looked at.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Read { path, .. } | Self::Pem { path, .. } | Self::Key { path, .. } => Some(path),
+            Self::Expired { path, .. } => Some(path),
+            Self::NotFile(path) | Self::TooLarge(path) | Self::NotX509(path) => Some(path),
+            Self::NoCertificate(path) | Self::NoKey(path) | Self::EncryptedKey(path) => Some(path),
+            Self::Mismatch { key, .. } => Some(key),
+            Self::SelfSigned { .. } | Self::None => None,
+        }
+    }
+}
+
+/// A file of certificates as it was at one moment.
+pub struct FileText(Vec<u8>);
+
+impl FileText {
+    /// Reads it; blocks.
+    pub fn read(path: &Path) -> Result<Self, CertificateError> {
+        content(path).map(Self)
+    }
+
+    /// Equal for equal contents.
+    pub fn digest(&self) -> u64 {
+        digest_of(&self.0)
+    }
+
+    /// All certificates in it; at least one.
+    pub fn certificates(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+        certificates(&self.0, path)
+    }
+}
+
 /// The two files as they were at one moment.
-pub(super) struct Text {
+pub struct Text {
     cert: Vec<u8>,
     key: Vec<u8>,
 }
@@ -124,10 +158,15 @@ impl Text {
         digest_of(&(&self.cert, &self.key))
     }
 
+    /// The certificate with its key, and when it expires in seconds since 1970.
+    pub fn certified(&self, files: &Files, now: SystemTime) -> Result<(CertifiedKey, i64), CertificateError> {
+        self.parse(files, now).map(|parsed| (CertifiedKey::clone(&parsed.key), parsed.expires))
+    }
+
     /// Its start of validity is not judged: issuers date it back, and a machine may start before
     /// its clock is set.
-    pub fn parse(&self, files: &Files, now: SystemTime) -> Result<Certificate, CertificateError> {
-        let chain = self.chain(&files.cert)?;
+    pub(super) fn parse(&self, files: &Files, now: SystemTime) -> Result<Certificate, CertificateError> {
+        let chain = certificates(&self.cert, &files.cert)?;
         let key = self.private_key(&files.key)?;
         let (names, expires) = facts(&chain, &files.cert)?;
         if expires <= seconds(now) {
@@ -135,15 +174,6 @@ impl Text {
         }
         let key = certified(chain, key, files)?;
         Ok(Certificate { key: Arc::new(key), names, expires })
-    }
-
-    fn chain(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.cert).collect();
-        match chain {
-            Ok(chain) if chain.is_empty() => Err(CertificateError::NoCertificate(path.to_owned())),
-            Ok(chain) => Ok(chain),
-            Err(source) => Err(CertificateError::Pem { path: path.to_owned(), source }),
-        }
     }
 
     fn private_key(&self, path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
@@ -173,6 +203,15 @@ impl Certificate {
         let (names, expires) = facts(&chain, &memory.cert)?;
         let key = certified(chain, PrivateKeyDer::Pkcs8(key.serialize_der().into()), &memory)?;
         Ok(Self { key: Arc::new(key), names, expires })
+    }
+}
+
+fn certificates(text: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    match chain {
+        Ok(chain) if chain.is_empty() => Err(CertificateError::NoCertificate(path.to_owned())),
+        Ok(chain) => Ok(chain),
+        Err(source) => Err(CertificateError::Pem { path: path.to_owned(), source }),
     }
 }
 

@@ -12,6 +12,7 @@ use prometheus_client::metrics::MetricType;
 use super::figures::{EndpointFigures, Figures, Health};
 use super::names::Label;
 use super::shard::{Handshake, ListenerTotals, Resumption, RouteTotals, Shard};
+use super::useless::Useless;
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -112,6 +113,12 @@ impl Scrape {
         for (index, reason) in self.reasons.iter().enumerate() {
             let count = self.shards.iter().map(|shard| shard.answers(index)).sum();
             family.counter(&[("reason", reason)], count)?;
+        }
+        let mut family =
+            out.counter("proxy_h2_floods", "HTTP/2 connections of clients that were ended for a flood")?;
+        for kind in Useless::ALL {
+            let count = self.shards.iter().map(|shard| shard.floods(kind)).sum();
+            family.counter(&[("kind", kind.name())], count)?;
         }
         let mut family = out.counter("proxy_reloads", "Reloads of the configuration by result")?;
         family.counter(&[("result", "success")], figures.reloads_succeeded)?;

@@ -12,6 +12,7 @@ mod histogram;
 mod names;
 mod shard;
 mod table;
+mod useless;
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ pub use encode::CONTENT_TYPE;
 pub use figures::{EndpointFigures, Figures, Health, UpstreamFigures};
 pub use names::{ListenerId, RouteId};
 pub use shard::{Handshake, OpenConnection, Resumption, Running, Shard, TlsVersion};
+pub use useless::Useless;
 
 use encode::Scrape;
 use names::Names;

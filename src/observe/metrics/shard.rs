@@ -7,6 +7,7 @@ use super::counter::Counter;
 use super::histogram::{Histogram, Totals};
 use super::names::{ListenerId, RouteId};
 use super::table::Table;
+use super::useless::Useless;
 
 type Routes = Table<RouteStats, 32, 512>;
 type Listeners = Table<ListenerStats, 16, 64>;
@@ -26,6 +27,7 @@ pub struct Shard {
     routes: Routes,
     listeners: Listeners,
     reasons: Box<[Counter]>,
+    floods: [Counter; Useless::ALL.len()],
     begun: Counter,
     ended: Counter,
 }
@@ -119,6 +121,7 @@ impl Shard {
             routes: Table::new(),
             listeners: Table::new(),
             reasons: (0..reasons).map(|_| Counter::default()).collect(),
+            floods: Default::default(),
             begun: Counter::default(),
             ended: Counter::default(),
         }
@@ -152,6 +155,11 @@ impl Shard {
         if let Some(counter) = self.reasons.get(index) {
             counter.add(1);
         }
+    }
+
+    /// An HTTP/2 connection of a client was ended for a flood of that kind.
+    pub fn flood(&self, kind: Useless) {
+        self.floods[kind.index()].add(1);
     }
 
     /// A connection has been accepted; it is open until the guard is dropped. Drop it on the
@@ -201,6 +209,11 @@ impl Shard {
     /// How often the proxy has answered for the reason of that number.
     pub(super) fn answers(&self, reason: usize) -> u64 {
         self.reasons.get(reason).map_or(0, Counter::total)
+    }
+
+    /// How many connections were ended for a flood of that kind.
+    pub(super) fn floods(&self, kind: Useless) -> u64 {
+        self.floods[kind.index()].total()
     }
 }
 

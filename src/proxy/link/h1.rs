@@ -2,14 +2,17 @@
 
 use std::io;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use super::Head;
+use super::{Head, spread};
+use crate::clock::Millis;
 use crate::h1::response::{self, MAX_HEAD};
 use crate::h1::scan::Scan;
 use crate::h1::write;
 use crate::http::fields::items;
 use crate::http::validate::wants_close;
 use crate::http::{Exchange, Fields, Framing, Method, Name, Reason, ResponseHead};
+use crate::net::connector::{Identity, late_refusal};
 use crate::net::{Stream, Wire};
 use crate::proxy::body::{BodyReader, BodyWriter, ReadError};
 
@@ -29,6 +32,8 @@ pub struct H1Link {
     /// Whether the endpoint lets the connection live on.
     keeps: bool,
     sent: bool,
+    /// When it is too old to rest in the pool; set when it first does.
+    retires: Option<Millis>,
 }
 
 impl H1Link {
@@ -44,6 +49,7 @@ impl H1Link {
             answered: false,
             keeps: false,
             sent: false,
+            retires: None,
         }
     }
 
@@ -81,7 +87,12 @@ impl H1Link {
     ) -> Poll<Result<Head, Reason>> {
         loop {
             let bytes = self.wire.input.filled();
-            if let Some(length) = self.scan.end_of_head(bytes).map_err(|_| Reason::BadResponseHead)? {
+            let end = match method {
+                // Go's net/rpc ends the lines of its answer with a bare line feed.
+                Method::Connect => self.scan.end_of_bare_head(bytes),
+                _ => self.scan.end_of_head(bytes).map_err(|_| Reason::BadResponseHead)?,
+            };
+            if let Some(length) = end {
                 if length > MAX_HEAD {
                     return Poll::Ready(Err(Reason::ResponseHeaderTooLarge));
                 }
@@ -95,7 +106,8 @@ impl H1Link {
             }
             match ready!(self.wire.poll_fill(context)) {
                 Ok(0) if self.answered => return Poll::Ready(Err(Reason::BadResponseHead)),
-                Ok(0) | Err(_) => return Poll::Ready(Err(Reason::UpstreamReset)),
+                Ok(0) => return Poll::Ready(Err(Reason::UpstreamReset)),
+                Err(error) => return Poll::Ready(Err(lost(error))),
                 Ok(_) => self.answered = true,
             }
         }
@@ -103,13 +115,17 @@ impl H1Link {
 
     fn accept_head(&mut self, head: &ResponseHead) -> Result<Head, Reason> {
         match head.status {
-            101 => return Err(Reason::UnexpectedUpgrade),
+            // Whether it was asked for is judged with the request.
+            101 => {}
             100..=199 => return Ok(Head::Interim),
             _ => {}
         }
         self.reader.start(head.framing);
         let closes = wants_close(head.version, head.fields.all(Name::Connection));
-        self.keeps = !closes && head.framing != Framing::UntilClose;
+        self.keeps = !closes && !matches!(head.framing, Framing::UntilClose | Framing::Tunnel);
+        if head.framing == Framing::Tunnel {
+            self.writer.start(Framing::Tunnel);
+        }
         Ok(Head::Final)
     }
 
@@ -119,6 +135,12 @@ impl H1Link {
         self.keeps && self.sent && self.reader.is_clean() && self.wire.input.is_empty()
     }
 
+    /// Whether it is older than `age`, which runs from its first rest, a tenth more or less.
+    pub fn is_old(&mut self, now: Millis, age: Option<Duration>) -> bool {
+        let Some(age) = age else { return false };
+        now >= *self.retires.get_or_insert_with(|| now.after(Some(spread(age))))
+    }
+
     /// Makes it ready to rest in the pool.
     pub fn rest(&mut self) {
         self.served = self.served.saturating_add(1);
@@ -126,14 +148,19 @@ impl H1Link {
     }
 
     /// Whether a resting connection has seen an end or unasked bytes. No system call.
-    pub fn looks_ended(&self) -> bool {
+    pub fn looks_ended(&mut self) -> bool {
         let mut context = Context::from_waker(std::task::Waker::noop());
         self.wire.stream().poll_read_ready(&mut context).is_ready() && self.has_ended()
     }
 
     /// The same, asking the kernel: for requests that must not be lost to a close on the way.
-    pub fn has_ended(&self) -> bool {
-        self.wire.stream().has_ended()
+    pub fn has_ended(&mut self) -> bool {
+        self.wire.has_ended()
+    }
+
+    /// The identity under which TLS was begun.
+    pub fn identity(&self) -> Option<Identity> {
+        self.wire.stream().identity()
     }
 
     /// Ready when payload of the answer is there.
@@ -179,14 +206,14 @@ impl H1Link {
 }
 
 fn lost(error: io::Error) -> Reason {
-    tracing::debug!(%error, "writing to the endpoint failed");
-    Reason::UpstreamReset
+    tracing::debug!(%error, "the connection to the endpoint broke");
+    late_refusal(&error).unwrap_or(Reason::UpstreamReset)
 }
 
 /// The time that an endpoint says it keeps an idle connection: `Keep-Alive: timeout=5`.
-pub fn announced_idle_timeout(head: &ResponseHead) -> Option<std::time::Duration> {
+pub fn announced_idle_timeout(head: &ResponseHead) -> Option<Duration> {
     let value = head.fields.get(Name::KeepAlive)?;
     let timeout = items(value).find_map(|item| item.strip_prefix(b"timeout="))?;
     let seconds = std::str::from_utf8(timeout).ok()?.parse::<u32>().ok()?;
-    Some(std::time::Duration::from_secs(u64::from(seconds)))
+    Some(Duration::from_secs(u64::from(seconds)))
 }

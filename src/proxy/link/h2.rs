@@ -48,7 +48,7 @@ impl H2Link {
 
     /// Sends the head of a request; what fails shows in [`H2Link::poll_head`].
     pub fn send_head(&mut self, exchange: &Exchange, host: &[u8]) {
-        let Some(request) = request(exchange, host) else {
+        let Some(request) = request(exchange, host, self.place.scheme()) else {
             self.unsendable = Some(Reason::BadRequestTarget);
             return;
         };
@@ -135,14 +135,21 @@ impl H2Link {
             (self.untouched, self.stale) = (true, false);
             return Reason::RefusedStream;
         }
+        if self.place.is_flooded() {
+            return Reason::UpstreamH2Flood;
+        }
         if error.is_library() { Reason::UpstreamH2 } else { Reason::UpstreamReset }
     }
 
     /// Ready when payload of the answer is there.
     pub fn poll_payload(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Reason>> {
         let Some(incoming) = &mut self.incoming else { return Poll::Ready(Ok(())) };
+        let place = &self.place;
         incoming.poll(context).map_err(|error| {
             tracing::debug!(%error, "the answer was broken off");
+            if place.is_flooded() {
+                return Reason::UpstreamH2Flood;
+            }
             if error.is_library() { Reason::UpstreamH2 } else { Reason::UpstreamTruncated }
         })
     }
@@ -186,7 +193,7 @@ fn unwritten(error: WriteError) -> Reason {
 }
 
 /// The head of the request that goes to the endpoint; `None` when its target can not be written.
-fn request(exchange: &Exchange, host: &[u8]) -> Option<Request<()>> {
+fn request(exchange: &Exchange, host: &[u8], scheme: Scheme) -> Option<Request<()>> {
     let head = &exchange.request;
     let mut map = Map::default();
     forwarded::request_fields(exchange, |name, value| map.put(name, value));
@@ -194,7 +201,7 @@ fn request(exchange: &Exchange, host: &[u8]) -> Option<Request<()>> {
         map.put(b"content-length", length.to_string().as_bytes());
     }
     let mut parts = ::http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(scheme);
     parts.authority = Some(Authority::try_from(host).ok()?);
     parts.path_and_query = Some(path_and_query(head)?);
     let mut request = Request::new(());
@@ -229,11 +236,15 @@ fn escaped(text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What HTTP/1.1 adds to the size of each field.
+const LINE: usize = ": \r\n".len();
+
 fn read_head(parts: &::http::response::Parts, method: Method, head: &mut ResponseHead) -> Result<(), Reason> {
     head.clear();
     head.status = parts.status.as_u16();
     head.version = Version::Http2;
-    if parts.headers.len() > response::MAX_FIELDS {
+    let size = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE);
+    if parts.headers.len() > response::MAX_FIELDS || size.sum::<usize>() > response::MAX_HEAD {
         return Err(Reason::ResponseHeaderTooLarge);
     }
     match head.status {

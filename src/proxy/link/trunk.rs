@@ -5,17 +5,22 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ::http::uri::Scheme;
 use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
+use h2::client::{Builder, Connection, SendRequest};
+use h2::{Ping, PingPong};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::AbortHandle;
 
+use super::spread;
 use crate::clock::Millis;
 use crate::config::upstream::Connections;
 use crate::h1::response::MAX_HEAD;
-use crate::net::Stream;
+use crate::net::connector::Identity;
+use crate::net::flood::Peer;
+use crate::net::{Gauge, Metered, Stream};
 use crate::proxy::h2::{SEND_BUFFER, window};
 
 /// Window of one stream, in bytes: 1 Gbit/s at a round trip of 1 ms.
@@ -45,10 +50,10 @@ impl Default for Trunks {
 
 impl Trunks {
     /// A connection with a free stream. The first that has one is chosen, so that those which are
-    /// not needed any more grow idle.
-    pub fn with_room(&self, settings: &Connections) -> Option<Rc<Trunk>> {
+    /// not needed any more grow idle. Those that were made under another identity take no more.
+    pub fn with_room(&self, settings: &Connections, identity: Option<Identity>) -> Option<Rc<Trunk>> {
         let mut open = self.open.borrow_mut();
-        open.retain(|trunk| trunk.takes_requests());
+        open.retain(|trunk| trunk.takes_requests() && trunk.identity == identity);
         open.iter().find(|trunk| trunk.has_room(settings)).cloned()
     }
 
@@ -86,13 +91,18 @@ impl Trunks {
 pub struct Trunk {
     sender: RefCell<SendRequest<Bytes>>,
     driver: AbortHandle,
-    streams: Cell<usize>,
+    gauge: Gauge,
+    /// When it is too old for more requests.
+    retires: Option<Instant>,
+    streams: Rc<Cell<usize>>,
     /// Requests that it has carried.
     served: Cell<u64>,
     /// Answers that it has brought.
     heard: Cell<u64>,
     retired: Cell<bool>,
     idle_since: Cell<Option<Millis>>,
+    /// The identity under which TLS was begun.
+    identity: Option<Identity>,
 }
 
 impl Trunk {
@@ -103,6 +113,9 @@ impl Trunk {
     /// The connection is lost, or the endpoint speaks something else.
     pub async fn begin(stream: Stream, settings: &Connections) -> Result<Rc<Trunk>, h2::Error> {
         let streams = settings.max_streams.get() as usize;
+        let identity = stream.identity();
+        let stream = Metered::new(stream, Peer::Endpoint);
+        let gauge = stream.gauge();
         let handshake = Builder::new()
             .enable_push(false)
             // None until the endpoint has told: then every other number is what it has told.
@@ -110,8 +123,12 @@ impl Trunk {
             .initial_window_size(window(STREAM_WINDOW))
             // As much as all streams together, so that slow clients do not hold up the others.
             .initial_connection_window_size(window(STREAM_WINDOW.saturating_mul(streams)))
-            .max_header_list_size(window(MAX_HEAD))
+            // More than is allowed, so that what is too large is told apart from what is wrong.
+            .max_header_list_size(window(2 * MAX_HEAD))
             .max_send_buffer_size(SEND_BUFFER)
+            .max_concurrent_reset_streams(streams)
+            // Over the life of a connection, which may be long: the gauge counts them by time.
+            .max_local_error_reset_streams(None)
             .handshake(stream);
         let (sender, mut connection) = handshake.await?;
         poll_fn(|context| match pin!(&mut connection).poll(context) {
@@ -120,27 +137,29 @@ impl Trunk {
             Poll::Pending => Poll::Pending,
         })
         .await?;
-        let driver = tokio::task::spawn_local(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "an HTTP/2 connection to an endpoint broke");
-            }
-        });
+        let streams = Rc::new(Cell::new(0));
+        let interval = settings.h2_ping_interval.get().map(|interval| interval.get());
+        let driver = tokio::task::spawn_local(drive(connection, gauge.clone(), streams.clone(), interval));
         Ok(Rc::new(Trunk {
             sender: RefCell::new(sender),
             driver: driver.abort_handle(),
-            streams: Cell::new(0),
+            gauge,
+            retires: settings.max_age.get().map(|age| Instant::now() + spread(age.get())),
+            streams,
             served: Cell::new(0),
             heard: Cell::new(0),
             retired: Cell::new(false),
             idle_since: Cell::new(None),
+            identity,
         }))
     }
 
-    /// Whether new requests may go there: it has neither failed nor been given up, and the
-    /// endpoint has not said GOAWAY.
+    /// Whether new requests may go there: it has neither failed nor been given up nor become old,
+    /// and the endpoint has not said GOAWAY.
     fn takes_requests(&self) -> bool {
         let mut context = Context::from_waker(Waker::noop());
         !self.retired.get()
+            && self.retires.is_none_or(|at| Instant::now() < at)
             && !matches!(self.sender.borrow_mut().poll_ready(&mut context), Poll::Ready(Err(_)))
     }
 
@@ -156,6 +175,49 @@ impl Trunk {
         let since = self.idle_since.get().unwrap_or(now);
         self.idle_since.set(Some(since));
         now.0.saturating_sub(since.0) >= longest
+    }
+}
+
+/// Runs the connection until it ends or a PING stays without an answer.
+async fn drive(
+    mut connection: Connection<Metered<Stream>, Bytes>,
+    gauge: Gauge,
+    streams: Rc<Cell<usize>>,
+    interval: Option<Duration>,
+) {
+    let pings = interval.zip(connection.ping_pong());
+    let silence = async {
+        match pings {
+            Some((interval, pings)) => wait_for_silence(pings, &gauge, &streams, interval).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = connection => if let Err(error) = ended {
+            tracing::debug!(%error, "an HTTP/2 connection to an endpoint broke");
+        },
+        () = silence => tracing::debug!("an HTTP/2 endpoint does not answer PING"),
+    }
+}
+
+/// Ends when open streams have heard nothing for an interval and a PING got no answer within
+/// another.
+async fn wait_for_silence(mut pings: PingPong, gauge: &Gauge, streams: &Cell<usize>, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval.saturating_sub(gauge.heard().elapsed())).await;
+        if streams.get() == 0 {
+            tokio::time::sleep(interval).await;
+        } else if gauge.heard().elapsed() >= interval {
+            let asked = Instant::now();
+            let answered = tokio::time::timeout(interval, pings.ping(Ping::opaque())).await;
+            if answered.is_err() && gauge.heard() < asked {
+                return;
+            }
+            if matches!(answered, Ok(Err(_))) {
+                // The connection has ended, and its task will see it.
+                return std::future::pending().await;
+            }
+        }
     }
 }
 
@@ -190,6 +252,19 @@ impl Place {
     /// A handle that sends one request.
     pub fn sender(&self) -> SendRequest<Bytes> {
         self.trunk.sender.borrow().clone()
+    }
+
+    /// What the connection is spoken over, for `:scheme`.
+    pub fn scheme(&self) -> Scheme {
+        match self.trunk.identity {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        }
+    }
+
+    /// Whether the connection was broken off for a flood of the endpoint.
+    pub fn is_flooded(&self) -> bool {
+        self.trunk.gauge.flood().is_some()
     }
 
     /// Bytes of an answer have come.

@@ -1,11 +1,12 @@
 //! The head of an HTTP/2 request, as the exchange sees it.
 
 use ::http::request::Parts;
+use h2::ext::Protocol;
 
 use crate::h1::request::HeadLimits;
 use crate::http::path::EncodedSlashes;
 use crate::http::validate::{self, MAX_REQUEST_LINE};
-use crate::http::{Framing, Method, Name, Reason, RequestHead, Version};
+use crate::http::{Framing, Method, Name, Reason, RequestHead, Version, upgrade};
 
 /// Whether the head was the end of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +28,12 @@ pub(super) fn read(
 ) -> Result<(), Reason> {
     head.clear();
     head.version = Version::Http2;
-    head.method = Method::of(parts.method.as_str().as_bytes());
-    head.method_text = head.fields.append(parts.method.as_str().as_bytes());
+    let method = method(parts, head)?;
+    head.method = Method::of(method);
+    head.method_text = head.fields.append(method);
+    if size(parts) > limits.bytes {
+        return Err(Reason::HeaderTooLarge);
+    }
     read_target(parts, head)?;
     read_authority(parts, head)?;
     read_fields(parts, head)?;
@@ -36,10 +41,31 @@ pub(super) fn read(
         return Err(Reason::HeaderTooLarge);
     }
     validate::request(head, slashes)?;
-    if head.framing == Framing::None && body == Body::Follows {
+    if head.framing == Framing::None && body == Body::Follows && head.upgrade.is_none() {
         head.framing = Framing::Chunked;
     }
     Ok(())
+}
+
+/// The method, which for an extended CONNECT is what asks for the same over HTTP/1.1 (RFC 8441 §4).
+fn method<'p>(parts: &'p Parts, head: &mut RequestHead) -> Result<&'p [u8], Reason> {
+    let Some(protocol) = parts.extensions.get::<Protocol>().map(Protocol::as_str) else {
+        return Ok(parts.method.as_str().as_bytes());
+    };
+    if parts.headers.contains_key(::http::header::CONTENT_LENGTH) {
+        return Err(Reason::BadRequestFraming);
+    }
+    head.upgrade = Some(upgrade::adopt(head, protocol.as_bytes()).ok_or(Reason::BadRequestPseudo)?);
+    Ok(b"GET")
+}
+
+/// Bytes of the head as HTTP/1.1 would write it, so that one limit means the same in both versions.
+fn size(parts: &Parts) -> usize {
+    const LINE: usize = ": \r\n".len();
+    let target = parts.uri.path_and_query().map_or(0, |path| path.as_str().len());
+    let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE);
+    parts.method.as_str().len() + target + authority + fields.sum::<usize>()
 }
 
 /// `:path`, which has no other form than `/…` and `*` here, and `:scheme` (RFC 9113 §8.3.1).
@@ -159,6 +185,8 @@ mod tests {
         assert_eq!(refused("http://a.example/", &[("x-a", "b\t")]), Some(Reason::BadRequestField));
         let twice = [("content-length", "1"), ("content-length", "1")];
         assert_eq!(refused("http://a.example/", &twice), Some(Reason::BadRequestFraming));
+        let long = "x".repeat(33 * 1024);
+        assert_eq!(refused("http://a.example/", &[("x-a", &long)]), Some(Reason::HeaderTooLarge));
         let names: Vec<String> = (0..100).map(|number| format!("x-{number}")).collect();
         let many: Vec<_> = names.iter().map(|name| (name.as_str(), "1")).collect();
         assert_eq!(refused("http://a.example/", &many), Some(Reason::HeaderTooLarge));

@@ -56,7 +56,7 @@ impl Client for Stream {
             }
             Framing::None if response.status == 204 => None,
             Framing::None => told,
-            Framing::Length(_) | Framing::Chunked | Framing::UntilClose => None,
+            Framing::Length(_) | Framing::Chunked | Framing::UntilClose | Framing::Tunnel => None,
         };
         let ends = framing.is_empty();
         match self.respond.send_response(head(response, length), ends) {
@@ -90,8 +90,9 @@ fn head(response: &ResponseHead, length: Option<&[u8]>) -> ::http::Response<()> 
     // RFC 9113 §8.2.2 knows no Upgrade, not even with 426.
     map.0.remove(::http::header::UPGRADE);
     let mut head = ::http::Response::new(());
-    *head.status_mut() =
-        ::http::StatusCode::from_u16(response.status).unwrap_or(::http::StatusCode::BAD_GATEWAY);
+    // RFC 8441 §5: a tunnel opens with 200.
+    let status = if response.framing == Framing::Tunnel { 200 } else { response.status };
+    *head.status_mut() = ::http::StatusCode::from_u16(status).unwrap_or(::http::StatusCode::BAD_GATEWAY);
     *head.headers_mut() = map.0;
     head
 }

@@ -1,20 +1,25 @@
 //! The words that the tests are written in: a proxy, an origin, a client, and waiting.
 
+mod authority;
 mod client;
 mod curl;
 mod http;
 mod origin;
 mod ports;
 mod proxy;
+mod secure;
+pub mod services;
 
 use std::time::{Duration, Instant};
 
+pub use authority::{Authority, replace};
 pub use client::Client;
 pub use curl::{Curl, curl};
 pub use http::{Request, ok};
 pub use origin::Origin;
 pub use ports::free_address;
 pub use proxy::{Proxy, run};
+pub use secure::{After, SecureOrigin, Site};
 
 /// No test waits longer for anything.
 pub const PATIENCE: Duration = Duration::from_secs(10);

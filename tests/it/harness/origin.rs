@@ -204,6 +204,11 @@ impl Conversation {
         self.reader.exactly(count)
     }
 
+    /// Closes so that the proxy gets a reset.
+    pub fn reset(&mut self) -> io::Result<()> {
+        Ok(rustix::net::connect_unspec(&self.reader.stream)?)
+    }
+
     /// Reads until the proxy closes.
     pub fn wait_for_end(&mut self) -> io::Result<()> {
         self.reader.stream.set_read_timeout(Some(PATIENCE))?;
