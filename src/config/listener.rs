@@ -22,6 +22,8 @@ pub struct Listener {
     pub bind: Vec<Spanned<Bind>>,
     /// Versions of HTTP that are offered. Default: h1 and h2.
     pub protocols: Vec<Protocol>,
+    /// The PROXY protocol of load balancers in front. Default: off.
+    pub proxy_protocol: ProxyProtocol,
     /// Answer 308 to https instead of routing. Default: false.
     pub redirect_https: bool,
     /// What becomes of %2F and %5C in a path. Default: keep.
@@ -39,6 +41,7 @@ impl Default for Listener {
         Listener {
             bind: Vec::new(),
             protocols: vec![Protocol::H1, Protocol::H2],
+            proxy_protocol: ProxyProtocol::Off,
             redirect_https: false,
             encoded_slashes: EncodedSlashes::Keep,
             unknown_host: UnknownHost::NotFound,
@@ -121,6 +124,18 @@ pub enum Protocol {
     H1,
     /// HTTP/2: by ALPN with TLS, by prior knowledge on clear text.
     H2,
+}
+
+/// Whether connections begin with a PROXY protocol header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// None does.
+    #[default]
+    Off,
+    /// Those from `server.trusted_proxies` and over a UNIX socket do, in version 1 or 2; without a
+    /// valid header they are closed. A header of anybody else is not understood.
+    Accept,
 }
 
 /// What becomes of a host that no route names.

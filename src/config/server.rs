@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::http::forwarded::Forwarded;
 use crate::units::{Auto, Duration, Network};
 
 /// What holds for the whole process.
@@ -18,6 +19,8 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// Networks whose X-Forwarded-*, Forwarded and X-Request-Id are believed. Default: none.
     pub trusted_proxies: Vec<Network>,
+    /// Which requests get the field Forwarded (RFC 7239). Default: continue.
+    pub forwarded: Forwarded,
 }
 
 impl Default for Server {
@@ -28,6 +31,7 @@ impl Default for Server {
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
             trusted_proxies: Vec::new(),
+            forwarded: Forwarded::Continue,
         }
     }
 }

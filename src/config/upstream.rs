@@ -13,6 +13,7 @@ use toml::Spanned;
 
 use crate::balance;
 use crate::health::settings::{Check, Outlier};
+use crate::net::proxy_protocol::Version;
 use crate::tagged::{self, Switch};
 use crate::units::{self, Duration, Limit, Ratio, Timeout, UnitError, Weight};
 
@@ -27,6 +28,8 @@ pub struct Upstream {
     pub balance: balance::settings::Settings,
     /// The version of HTTP towards the endpoints. Default: h1.
     pub protocol: Protocol,
+    /// The PROXY protocol header that connections to the endpoints begin with. Default: off.
+    pub proxy_protocol: ProxyProtocol,
     /// With a smaller share of fit endpoints, health is ignored rather than all traffic sent to
     /// the rest. Default: 50%; 0 = never.
     pub panic_threshold: Limit<Ratio>,
@@ -48,12 +51,38 @@ impl Default for Upstream {
             endpoints: Vec::new(),
             balance: balance::settings::Settings::default(),
             protocol: Protocol::H1,
+            proxy_protocol: ProxyProtocol::Off,
             panic_threshold: Limit::At(Ratio::percent(50)),
             tls: Switch::Off,
             health: Switch::Off,
             outlier: Switch::On(Outlier::default()),
             connections: Connections::default(),
             budget: Switch::On(Budget::default()),
+        }
+    }
+}
+
+/// The PROXY protocol header that a connection to an endpoint begins with. Connections are then
+/// used for one client connection only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// None.
+    #[default]
+    Off,
+    /// A line of text.
+    V1,
+    /// A block of bytes.
+    V2,
+}
+
+impl ProxyProtocol {
+    /// The version of the header, if there is one.
+    pub fn version(self) -> Option<Version> {
+        match self {
+            ProxyProtocol::Off => None,
+            ProxyProtocol::V1 => Some(Version::V1),
+            ProxyProtocol::V2 => Some(Version::V2),
         }
     }
 }

@@ -4,11 +4,12 @@ use std::fmt::{self, Debug};
 use std::io;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::Pending;
 use crate::endpoint::Address;
+use crate::net::proxy_protocol::Greeting;
 use crate::net::{self, Connector, tls};
 
 /// A byte stream in both directions.
@@ -56,23 +57,44 @@ pub trait Dial: Debug + Send + Sync {
 }
 
 /// Clear text.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PlainDial;
+#[derive(Clone, Copy, Debug)]
+pub struct PlainDial {
+    /// What each connection begins with.
+    pub greeting: Greeting,
+}
 
 impl Dial for PlainDial {
     fn dial<'a>(&'a self, target: &'a Target) -> Pending<'a, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             Ok(match &target.address {
-                Address::Ip(address) => Box::new(TcpStream::connect(address).await?) as Box<dyn Stream>,
-                Address::Unix(path) => Box::new(UnixStream::connect(path).await?),
+                Address::Ip(address) => {
+                    Box::new(greeted(TcpStream::connect(address).await?, self.greeting).await?)
+                        as Box<dyn Stream>
+                }
+                Address::Unix(path) => {
+                    Box::new(greeted(UnixStream::connect(path).await?, self.greeting).await?)
+                }
             })
         })
     }
 }
 
+/// The header of PROXY protocol goes before everything else, TLS included.
+async fn greeted<S: AsyncWrite + Unpin>(mut stream: S, greeting: Greeting) -> io::Result<S> {
+    if greeting != Greeting::Silent {
+        stream.write_all(&greeting.bytes()).await?;
+    }
+    Ok(stream)
+}
+
 /// TLS with the settings of the upstream; a connection stands when the handshake is done.
 #[derive(Clone, Debug)]
-pub struct SecureDial(pub Arc<Connector>);
+pub struct SecureDial {
+    /// What is trusted and shown.
+    pub connector: Arc<Connector>,
+    /// What each connection begins with.
+    pub greeting: Greeting,
+}
 
 impl Dial for SecureDial {
     fn dial<'a>(&'a self, target: &'a Target) -> Pending<'a, io::Result<Box<dyn Stream>>> {
@@ -80,8 +102,8 @@ impl Dial for SecureDial {
             let Address::Ip(address) = &target.address else {
                 return Err(io::ErrorKind::Unsupported.into());
             };
-            let tcp = TcpStream::connect(address).await?;
-            let secure = self.0.connect(tcp, &target.host).await.map_err(io::Error::other)?;
+            let tcp = greeted(TcpStream::connect(address).await?, self.greeting).await?;
+            let secure = self.connector.connect(tcp, &target.host).await.map_err(io::Error::other)?;
             Ok(Box::new(net::Stream::Secure(secure)) as Box<dyn Stream>)
         })
     }

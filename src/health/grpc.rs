@@ -217,8 +217,9 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::health::CheckKind;
+    use crate::health::tests::PLAIN;
     use crate::health::tests::{SilentDial, endpoint};
-    use crate::health::{CheckKind, PlainDial};
 
     /// What a server answers: the frame of a message and its trailers, or only a head.
     #[derive(Clone, Copy)]
@@ -267,7 +268,7 @@ mod tests {
             reply.await.unwrap()
         });
         let settings = Check { check: CheckKind::Grpc, service: service.to_owned(), ..Check::default() };
-        let result = GrpcProbe::new(settings, Arc::new(PlainDial)).check(&endpoint).await;
+        let result = GrpcProbe::new(settings, Arc::new(PLAIN)).check(&endpoint).await;
         (result, server.await.unwrap())
     }
 

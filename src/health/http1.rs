@@ -101,7 +101,7 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::health::PlainDial;
+    use crate::health::tests::PLAIN;
     use crate::health::tests::{SilentDial, endpoint};
 
     /// Reads a request head, answers with these bytes, closes, and returns what it read.
@@ -124,7 +124,7 @@ mod tests {
 
     async fn check(settings: Check, bytes: &'static str) -> Result<(), ProbeError> {
         let (endpoint, _served) = server(bytes).await;
-        Http1Probe::new(settings, Arc::new(PlainDial)).check(&endpoint).await
+        Http1Probe::new(settings, Arc::new(PLAIN)).check(&endpoint).await
     }
 
     fn expecting(body: &str) -> Check {
@@ -144,7 +144,7 @@ mod tests {
     async fn the_request_names_path_and_endpoint() {
         let (endpoint, served) = server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         let settings = Check { path: "/ready?deep=1".to_owned(), ..Check::default() };
-        Http1Probe::new(settings, Arc::new(PlainDial)).check(&endpoint).await.unwrap();
+        Http1Probe::new(settings, Arc::new(PLAIN)).check(&endpoint).await.unwrap();
         let head = served.await.unwrap();
         assert!(head.starts_with("GET /ready?deep=1 HTTP/1.1\r\n"), "{head}");
         assert!(head.contains(&format!("host: {}\r\n", endpoint.authority())), "{head}");
@@ -180,7 +180,7 @@ mod tests {
             answer(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await
         });
         let endpoint = Endpoint::new(crate::endpoint::Address::Unix(path.into()));
-        Http1Probe::new(Check::default(), Arc::new(PlainDial)).check(&endpoint).await.unwrap();
+        Http1Probe::new(Check::default(), Arc::new(PLAIN)).check(&endpoint).await.unwrap();
         assert!(served.await.unwrap().contains("host: localhost\r\n"));
     }
 

@@ -102,7 +102,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::health::PlainDial;
+    use crate::health::tests::PLAIN;
     use crate::health::tests::{SilentDial, endpoint};
 
     /// Checks a server that answers one request so, and returns the URI that was asked for too.
@@ -120,7 +120,7 @@ mod tests {
             connection.graceful_shutdown();
             assert!(connection.accept().await.is_none());
         });
-        let result = Http2Probe::new(settings, Arc::new(PlainDial)).check(&endpoint).await;
+        let result = Http2Probe::new(settings, Arc::new(PLAIN)).check(&endpoint).await;
         let uri = uri.await.unwrap().replace(endpoint.authority(), "endpoint");
         server.abort();
         (result, uri)
@@ -151,7 +151,7 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         });
-        let result = Http2Probe::new(Check::default(), Arc::new(PlainDial)).check(&endpoint).await;
+        let result = Http2Probe::new(Check::default(), Arc::new(PLAIN)).check(&endpoint).await;
         assert!(matches!(result, Err(ProbeError::Exchange2(_))), "{result:?}");
         server.await.unwrap();
     }

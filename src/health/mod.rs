@@ -105,6 +105,9 @@ fn target(endpoint: &Endpoint, port: Auto<u16>) -> Target {
 mod tests {
     use super::*;
 
+    /// Clear text without a word before it.
+    pub const PLAIN: PlainDial = PlainDial { greeting: crate::net::proxy_protocol::Greeting::Silent };
+
     /// Never connects.
     #[derive(Debug)]
     pub struct SilentDial;

@@ -38,12 +38,12 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::health::PlainDial;
+    use crate::health::tests::PLAIN;
     use crate::health::tests::{SilentDial, endpoint};
     use crate::units::Auto;
 
     fn probe(settings: Check) -> TcpProbe {
-        TcpProbe::new(settings, Arc::new(PlainDial))
+        TcpProbe::new(settings, Arc::new(PLAIN))
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::fields::Span;
+use super::forwarded::Forwarded;
 use super::head::{RequestHead, ResponseHead};
 use super::name::Name;
 use super::recode::Recoder;
@@ -29,7 +30,7 @@ impl Scheme {
 /// Who asks: facts of the connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Client {
-    /// The address of the peer; `0.0.0.0:0` for a unix socket.
+    /// The address of the peer, or what a PROXY protocol header told; `0.0.0.0:0` for a unix socket.
     pub address: SocketAddr,
     /// The address that the client connected to.
     pub local: SocketAddr,
@@ -41,6 +42,10 @@ pub struct Client {
     pub listener: u32,
     /// Whether the peer is in `trusted_proxies`, so that its forwarding fields are believed.
     pub trusted: bool,
+    /// The client as far as it is known: the peer, or whom trusted proxies speak for.
+    pub real: IpAddr,
+    /// Whether the endpoint is always told by Forwarded.
+    pub forwarded: Forwarded,
 }
 
 impl Default for Client {
@@ -53,6 +58,8 @@ impl Default for Client {
             tls: None,
             listener: 0,
             trusted: false,
+            real: nobody.ip(),
+            forwarded: Forwarded::Continue,
         }
     }
 }

@@ -6,20 +6,37 @@
 
 use std::io::Write as _;
 
+use serde::Deserialize;
+
 use super::exchange::Exchange;
 use super::fields::{Fields, items};
 use super::head::{ResponseHead, split_port};
 use super::name::Name;
 
+mod chain;
+mod element;
+
+pub use chain::client_of;
+
+/// Which requests get the field Forwarded (RFC 7239). X-Forwarded-* are always there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forwarded {
+    /// Those to which a trusted proxy has given one; it is continued.
+    #[default]
+    Continue,
+    /// All.
+    Always,
+}
+
 /// Calls `put` for each field that goes to the endpoint, except Host and Content-Length, which
 /// belong to the writer of the head.
 pub fn request_fields(exchange: &Exchange, mut put: impl FnMut(&[u8], &[u8])) {
     let fields = &exchange.request.fields;
-    let trusted = exchange.client.trusted;
     for (known, name, value) in fields.iter() {
         let stays = known.is_hop_by_hop()
             || matches!(known, Name::Host | Name::ContentLength)
-            || (is_forwarding(known) && !(trusted && known == Name::Forwarded));
+            || is_forwarding(known);
         if !stays {
             put(name, value);
         }
@@ -77,7 +94,7 @@ fn is_forwarding(name: Name) -> bool {
     )
 }
 
-/// X-Forwarded-For, -Proto, -Host, -Port and X-Request-Id.
+/// X-Forwarded-For, -Proto, -Host, -Port, X-Request-Id and Forwarded.
 fn about_client(exchange: &Exchange, put: &mut impl FnMut(&[u8], &[u8])) {
     let (request, client) = (&exchange.request, &exchange.client);
     let believed = |name| if client.trusted { request.fields.get(name) } else { None };
@@ -103,6 +120,9 @@ fn about_client(exchange: &Exchange, put: &mut impl FnMut(&[u8], &[u8])) {
     }
     put(b"x-forwarded-port", port.text());
     put(b"x-request-id", exchange.request_id());
+    if client.forwarded == Forwarded::Always || believed(Name::Forwarded).is_some() {
+        put(b"forwarded", element::value(exchange).text());
+    }
 }
 
 /// A short text on the stack; longer ones spill to the heap (a long chain of trusted proxies).
@@ -228,7 +248,8 @@ mod tests {
         let trusted = passed(true, &sent);
         assert_eq!(value(&trusted, "x-forwarded-for"), Some("1.2.3.4, 192.0.2.7"));
         assert_eq!(value(&trusted, "x-forwarded-proto"), Some("http"));
-        assert_eq!(value(&trusted, "forwarded"), Some("for=x"));
+        let continued = "for=x, for=192.0.2.7;by=10.0.0.1;host=a.example;proto=https";
+        assert_eq!(value(&trusted, "forwarded"), Some(continued));
         assert_eq!(
             trusted.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-forwarded-proto")).count(),
             1

@@ -69,6 +69,8 @@ reasons! {
         "The length of the body is ambiguous or invalid (RFC 9112 §6.3)." "Send one Content-Length or Transfer-Encoding: chunked, never both."
     BadRequestChunk "bad_request.chunk" 400 Client
         "A chunk of the request body is malformed (RFC 9112 §7.1)." "The client's chunked encoder is broken, or something tries to smuggle a request."
+    BadProxyHeader "bad_proxy_header" 499 Client
+        "A connection from a trusted proxy did not begin with a valid PROXY protocol header, so it was closed." "Let the load balancer send the header, or set proxy_protocol of the listener to off."
     BadRequestPseudo "bad_request.pseudo_field" 400 Client
         "The pseudo-fields or connection fields of an HTTP/2 request break RFC 9113 §8." "The client's HTTP/2 library is broken."
     BadRequestH2 "bad_request.h2" 400 Client

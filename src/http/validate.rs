@@ -134,7 +134,12 @@ fn split_target(head: &mut RequestHead) -> Result<Target, Reason> {
     if end == rest {
         return Err(Reason::BadRequestTarget);
     }
-    let path = Span::new(start + end, start + text.len());
+    // RFC 9112 §3.2.4: OPTIONS of a URI without a path asks about the server as a whole.
+    let is_about_server = head.method == Method::Options && end == text.len();
+    let path = match is_about_server {
+        true => head.fields.append(b"*"),
+        false => Span::new(start + end, start + text.len()),
+    };
     head.scheme = Span::new(start, start + scheme);
     Ok(Target { authority: Some(Span::new(start + rest, start + end)), path })
 }

@@ -9,6 +9,7 @@ pub mod inherit;
 pub mod listen;
 pub mod metered;
 pub mod prefixed;
+pub mod proxy_protocol;
 pub mod secure;
 pub mod stream;
 pub mod tls;

@@ -16,9 +16,13 @@ use crate::snapshot::{Listener, Route};
 /// Most interim answers (1xx) that an endpoint may send for one request.
 const MAX_INTERIM: u32 = 256;
 
-/// How long an answer is still awaited for a client that has ended its own side: such a client
-/// may be reading (`nc`, a shell script) or may have closed, and TCP tells the two apart only
-/// when something is sent.
+/// A client whose end comes together with its request, at most so long after it, has not given
+/// up: it has said all that it had to say (`nc`, old clients, checks of load balancers), and its
+/// answer is awaited as any other.
+const FAREWELL: Duration = Duration::from_millis(3);
+
+/// How long an answer is still awaited for a client that has ended its own side later: it may be
+/// reading, but most likely it has gone, and TCP tells the two apart only when something is sent.
 const HALF_CLOSED_GRACE: Duration = Duration::from_secs(1);
 
 /// Everything that the attempts of one exchange share.
@@ -59,7 +63,18 @@ pub(super) struct Attempt {
     /// The endpoint has stopped reading the request; its answer may still come.
     cut: bool,
     interim: u32,
-    half_closed: Option<Millis>,
+    ending: Ending,
+}
+
+/// How the client has ended its side, if it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It has not.
+    Open,
+    /// With its request.
+    Told,
+    /// While it waited, at that time.
+    Late(Millis),
 }
 
 /// A deadline with what it means when it comes.
@@ -73,7 +88,7 @@ impl Attempt {
             download: Pump::starting_at(now),
             cut: false,
             interim: 0,
-            half_closed: None,
+            ending: Ending::Open,
         }
     }
 
@@ -232,13 +247,16 @@ impl Attempt {
         call: &mut Call<'_, C>,
     ) -> Result<(), Reason> {
         let is_read = call.client.is_request_read() || holds_back(&call.room.exchange.request);
-        if !is_read || self.half_closed.is_some() {
+        if !is_read || self.ending != Ending::Open {
             return Ok(());
         }
         match call.client.poll_gone(context) {
             Poll::Ready(Gone::Away) => Err(Reason::ClientClosed),
             Poll::Ready(Gone::HalfClosed) => {
-                self.half_closed = Some(call.worker.timers.now());
+                let clock = &call.worker.timers;
+                let asked = clock.at(call.room.journal.started).max(self.upload.last_progress(clock));
+                let is_farewell = clock.now() <= asked.after(Some(FAREWELL));
+                self.ending = if is_farewell { Ending::Told } else { Ending::Late(clock.now()) };
                 Ok(())
             }
             Poll::Pending => Ok(()),
@@ -274,9 +292,10 @@ impl Attempt {
         phase: Deadline,
     ) -> Poll<Result<(), Reason>> {
         let progress = self.download.last_progress(&call.worker.timers);
-        let grace = self
-            .half_closed
-            .map_or(Millis::NEVER, |since| since.max(progress).after(Some(HALF_CLOSED_GRACE)));
+        let grace = match self.ending {
+            Ending::Open | Ending::Told => Millis::NEVER,
+            Ending::Late(since) => since.max(progress).after(Some(HALF_CLOSED_GRACE)),
+        };
         let nearest = [phase, call.until, (grace, Reason::ClientClosed)]
             .into_iter()
             .min_by_key(|(due, _)| *due)

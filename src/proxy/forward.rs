@@ -77,6 +77,7 @@ pub(super) async fn run<C: Client>(call: &mut Call<'_, C>) -> Ended {
 /// One attempt at one endpoint, up to the last byte of its answer.
 async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool) -> Result<Ended, Failure> {
     let _in_flight = InFlight::begin(pool.endpoint().clone());
+    call.room.greeting = pool.greeting(&call.room.exchange.client);
     let mut link = connection(call, pool, fresh).await?;
     link.send_head(&call.room.exchange, host_header(call, pool.endpoint()));
     let mut attempt = Attempt::begin(call.worker.timers.now());
@@ -120,16 +121,16 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
 /// An idle connection, or a new one.
 async fn connection<C: Client>(call: &Call<'_, C>, pool: &Rc<Pool>, fresh: bool) -> Result<Link, Failure> {
     if call.room.exchange.request.asks_for_tunnel() {
-        let connected = Box::pin(pool.connect_for_tunnel()).await;
+        let connected = Box::pin(pool.connect_for_tunnel(call.room.greeting)).await;
         return connected.map_err(|reason| Failure { reason, repeats: Repeats::Nothing });
     }
     let certainty = if is_repeatable(call) { Certainty::Usual } else { Certainty::Sure };
-    let idle = if fresh { None } else { pool.take(call.worker.timers.now(), certainty) };
+    let idle = if fresh { None } else { pool.take(&call.room.greeting, call.worker.timers.now(), certainty) };
     if let Some(link) = idle {
         return Ok(link);
     }
     // Boxed: connecting is rare, and its future would make every idle connection larger.
-    let connected = Box::pin(pool.connect()).await;
+    let connected = Box::pin(pool.connect(call.room.greeting)).await;
     connected.map_err(|reason| Failure { reason, repeats: Repeats::Nothing })
 }
 
@@ -153,7 +154,7 @@ fn close<C: Client>(
         Ok(()) => {
             upstream.observe(pool.endpoint(), Outcome::Answered(status));
             if attempt.is_sent() {
-                pool.put(link, call.worker.timers.now());
+                pool.put(link, call.room.greeting, call.worker.timers.now());
             }
             Ended::Complete
         }

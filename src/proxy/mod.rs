@@ -8,6 +8,7 @@ use std::time::Instant;
 pub mod attempt;
 pub mod body;
 pub mod client;
+mod dial;
 mod forward;
 mod grpc;
 pub mod h2;
@@ -27,7 +28,7 @@ pub use client::{Client, Gone};
 pub use worker::{Fleet, Room, View, Worker};
 
 use crate::clock::Timer;
-use crate::http::Reason;
+use crate::http::{Exchange, Reason, forwarded};
 use crate::snapshot::Listener;
 use attempt::Call;
 use plan::Plan;
@@ -54,6 +55,7 @@ pub async fn handle<C: Client>(
     let started = Instant::now();
     room.journal.begin(started);
     room.exchange.identify(worker.identity());
+    find_client(listener, &mut room.exchange);
     let patience = Patience::of(listener);
     let ended = match plan::plan(worker, &view, listener, room) {
         Plan::Forward(route, upstream) => {
@@ -87,6 +89,7 @@ pub async fn refuse<C: Client>(
     room.journal.begin(Instant::now());
     room.journal.reason = Some(reason);
     room.exchange.identify(worker.identity());
+    find_client(listener, &mut room.exchange);
     reply::fill(&mut room.exchange, reason);
     let ended = reply::send(worker, client, room, timer, Patience::of(listener)).await;
     record::record(worker, &view, listener, room);
@@ -100,4 +103,13 @@ pub fn note(worker: &Worker, listener: &Listener, room: &mut Room, reason: Reaso
     room.journal.reason = Some(reason);
     room.exchange.identify(worker.identity());
     record::record(worker, &view, listener, room);
+}
+
+/// Finds out whom a trusted proxy speaks for.
+fn find_client(listener: &Listener, exchange: &mut Exchange) {
+    let Exchange { client, request, .. } = exchange;
+    if client.trusted {
+        let is_trusted = |address| listener.trusts(address);
+        client.real = forwarded::client_of(&request.fields, client.address.ip(), is_trusted);
+    }
 }

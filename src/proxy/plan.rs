@@ -50,7 +50,7 @@ fn refuse<'view>(room: &mut Room, route: Option<&'view Route>, reason: Reason) -
 /// The route that takes the request.
 fn find(view: &View, listener: &Listener, exchange: &Exchange) -> Result<Match, Reason> {
     let request = &exchange.request;
-    let subject = Subject { request, listener: listener.number, client: exchange.client.address.ip() };
+    let subject = Subject { request, listener: listener.number, client: exchange.client.real };
     let found = view.snapshot.table.find(&subject);
     found.ok_or_else(|| match request.method {
         Method::Connect => Reason::ConnectNotAllowed,

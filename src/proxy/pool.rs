@@ -1,21 +1,19 @@
 //! Connections of one worker to one endpoint: idle ones, and those that many exchanges share.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::TcpKeepalive;
-use tokio::net::{TcpSocket, TcpStream, UnixStream};
-
+use super::dial::{Purpose, dial};
 use super::link::trunk::{Trunk, Trunks};
 use super::link::{H1Link, H2Link, Link};
 use crate::clock::Millis;
-use crate::config::upstream::{Connections, Protocol};
-use crate::endpoint::{Address, Endpoint};
-use crate::http::Reason;
-use crate::net::connector::{Identity, Offer, late_refusal};
+use crate::config::upstream::{Connections, Protocol, ProxyProtocol, Upstream};
+use crate::endpoint::Endpoint;
+use crate::http::{Client, Reason};
+use crate::net::connector::{Identity, late_refusal};
+use crate::net::proxy_protocol::Greeting;
 use crate::net::{Connector, Stream, tls};
 
 /// Connections to one endpoint; of the idle ones the newest first, so that the rest of them grows old and is closed.
@@ -24,6 +22,7 @@ pub struct Pool {
     endpoint: Arc<Endpoint>,
     settings: Cell<Connections>,
     protocol: Cell<Protocol>,
+    proxy_protocol: Cell<ProxyProtocol>,
     /// TLS to the endpoint; the pool is for this one alone.
     connector: Option<Arc<Connector>>,
     /// What the endpoint agreed to last, with `auto`.
@@ -36,15 +35,8 @@ pub struct Pool {
 struct Idle {
     link: Box<H1Link>,
     since: Millis,
-}
-
-/// What a connection is opened for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    /// Requests, in whatever version both know.
-    Exchanges,
-    /// A tunnel, which begins in HTTP/1.1.
-    Tunnel,
+    /// What the connection began with.
+    greeting: Greeting,
 }
 
 /// How sure a reused connection must be.
@@ -58,16 +50,12 @@ pub enum Certainty {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(
-        endpoint: Arc<Endpoint>,
-        settings: Connections,
-        protocol: Protocol,
-        connector: Option<Arc<Connector>>,
-    ) -> Pool {
+    pub fn new(endpoint: Arc<Endpoint>, settings: &Upstream, connector: Option<Arc<Connector>>) -> Pool {
         Pool {
             endpoint,
-            settings: Cell::new(settings),
-            protocol: Cell::new(protocol),
+            settings: Cell::new(settings.connections),
+            protocol: Cell::new(settings.protocol),
+            proxy_protocol: Cell::new(settings.proxy_protocol),
             connector,
             speaks: Cell::new(None),
             idle: RefCell::default(),
@@ -81,28 +69,37 @@ impl Pool {
     }
 
     /// Follows a reload.
-    pub fn set(&self, settings: Connections, protocol: Protocol) {
-        self.settings.set(settings);
-        self.protocol.set(protocol);
+    pub fn set(&self, settings: &Upstream) {
+        self.settings.set(settings.connections);
+        self.protocol.set(settings.protocol);
+        self.proxy_protocol.set(settings.proxy_protocol);
     }
 
-    /// An idle connection that is fit for use, or a free stream on a shared one.
-    pub fn take(&self, now: Millis, certainty: Certainty) -> Option<Link> {
-        match self.protocol.get() {
-            Protocol::H1 => self.take_idle(now, certainty),
-            Protocol::H2 => self.take_stream(),
-            Protocol::Auto => self.take_stream().or_else(|| self.take_idle(now, certainty)),
+    /// What a connection for this client begins with; only such ones are used for it.
+    pub fn greeting(&self, client: &Client) -> Greeting {
+        match self.proxy_protocol.get().version() {
+            None => Greeting::Silent,
+            Some(version) => Greeting::for_client(version, client.address, client.local),
         }
     }
 
-    fn take_stream(&self) -> Option<Link> {
-        self.trunks.with_room(&self.settings.get(), self.identity()).map(stream_on)
+    /// An idle connection that is fit for use, or a free stream on a shared one.
+    pub fn take(&self, greeting: &Greeting, now: Millis, certainty: Certainty) -> Option<Link> {
+        match self.protocol.get() {
+            Protocol::H1 => self.take_idle(greeting, now, certainty),
+            Protocol::H2 => self.take_stream(greeting),
+            Protocol::Auto => self.take_stream(greeting).or_else(|| self.take_idle(greeting, now, certainty)),
+        }
     }
 
-    fn take_idle(&self, now: Millis, certainty: Certainty) -> Option<Link> {
+    fn take_stream(&self, greeting: &Greeting) -> Option<Link> {
+        self.trunks.with_room(greeting, &self.settings.get(), self.identity()).map(stream_on)
+    }
+
+    fn take_idle(&self, greeting: &Greeting, now: Millis, certainty: Certainty) -> Option<Link> {
         let longest = self.longest_idle();
         loop {
-            let Idle { mut link, since } = self.idle.borrow_mut().pop()?;
+            let Idle { mut link, since, .. } = self.pop(greeting)?;
             let fresh = now.0.saturating_sub(since.0) < longest;
             let current = link.identity() == self.identity();
             let mut ended = || match certainty {
@@ -115,8 +112,15 @@ impl Pool {
         }
     }
 
+    /// The newest idle connection that began so: without PROXY protocol the last one.
+    fn pop(&self, greeting: &Greeting) -> Option<Idle> {
+        let mut idle = self.idle.borrow_mut();
+        let place = idle.iter().rposition(|idle| idle.greeting == *greeting)?;
+        Some(idle.remove(place))
+    }
+
     /// Keeps a connection for the next exchange, when it can carry one.
-    pub fn put(&self, link: Link, now: Millis) {
+    pub fn put(&self, link: Link, greeting: Greeting, now: Millis) {
         // A stream is not used twice; its connection has never left the pool.
         let Link::H1(mut link) = link else { return };
         let age = self.settings.get().max_age.get().map(|age| age.get());
@@ -124,9 +128,14 @@ impl Pool {
             return;
         }
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.settings.get().max_idle as usize {
+        let most = self.settings.get().max_idle as usize;
+        if idle.len() >= most && greeting != Greeting::Silent && most > 0 {
+            // Its client has most likely gone, and for nobody else it is of use.
+            idle.remove(0);
+        }
+        if idle.len() < most {
             link.rest();
-            idle.push(Idle { link, since: now });
+            idle.push(Idle { link, since: now, greeting });
         }
     }
 
@@ -135,16 +144,13 @@ impl Pool {
     /// # Errors
     /// `ConnectRefused`, `ConnectTimeout`, `ConnectFailed`, what a TLS handshake fails by, or
     /// `UpstreamH2` when the endpoint does not speak the protocol.
-    pub async fn connect(&self) -> Result<Link, Reason> {
+    pub async fn connect(&self, greeting: Greeting) -> Result<Link, Reason> {
         let limit = self.settings.get().connect_timeout.get();
         let connecting = async {
             match self.protocol.get() {
-                Protocol::H1 => self.begin(self.dial(Purpose::Exchanges).await?).await,
-                Protocol::H2 => self.connect_shared().await,
-                Protocol::Auto if self.speaks.get() == Some(tls::Protocol::H1) => {
-                    self.begin(self.dial(Purpose::Exchanges).await?).await
-                }
-                Protocol::Auto => self.connect_shared().await,
+                Protocol::H1 => self.open(greeting).await,
+                Protocol::Auto if self.speaks.get() == Some(tls::Protocol::H1) => self.open(greeting).await,
+                Protocol::H2 | Protocol::Auto => self.connect_shared(greeting).await,
             }
         };
         tokio::time::timeout(limit, connecting).await.unwrap_or(Err(Reason::ConnectTimeout))
@@ -154,85 +160,61 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Pool::connect`], or `TunnelImpossible`.
-    pub async fn connect_for_tunnel(&self) -> Result<Link, Reason> {
+    pub async fn connect_for_tunnel(&self, greeting: Greeting) -> Result<Link, Reason> {
         if self.protocol.get() == Protocol::H2 {
             return Err(Reason::TunnelImpossible);
         }
         let limit = self.settings.get().connect_timeout.get();
-        let connecting = tokio::time::timeout(limit, self.dial(Purpose::Tunnel));
+        let connecting = tokio::time::timeout(limit, self.dial(greeting, Purpose::Tunnel));
         let stream = connecting.await.unwrap_or(Err(Reason::ConnectTimeout))?;
         Ok(Link::H1(Box::new(H1Link::new(stream))))
     }
 
     /// A stream on a connection that has room, or on one that is opened when it is our turn.
-    async fn connect_shared(&self) -> Result<Link, Reason> {
-        let turn = self.trunks.turn().await;
+    async fn connect_shared(&self, greeting: Greeting) -> Result<Link, Reason> {
+        let turn = self.trunks.turn(greeting).await;
         // Whoever had the turn before may have opened what is wanted here.
-        let known = self.take_stream().or_else(|| self.trunks.least_busy().map(stream_on));
-        if let Some(link) = known {
+        let other = self.take_stream(&greeting);
+        if let Some(link) = other.or_else(|| self.trunks.least_busy(greeting).map(stream_on)) {
             return Ok(link);
         }
         if self.protocol.get() == Protocol::Auto && self.speaks.get() == Some(tls::Protocol::H1) {
             // Nobody can share what is opened now, so nobody waits for it.
             drop(turn);
-            return self.begin(self.dial(Purpose::Exchanges).await?).await;
+            return self.open(greeting).await;
         }
-        self.begin(self.dial(Purpose::Exchanges).await?).await
+        self.open(greeting).await
     }
 
-    /// Begins HTTP on a fresh connection.
-    async fn begin(&self, stream: Stream) -> Result<Link, Reason> {
+    /// Opens a connection and begins HTTP on it.
+    async fn open(&self, greeting: Greeting) -> Result<Link, Reason> {
+        let stream = self.dial(greeting, Purpose::Exchanges).await?;
         let agreed = stream.agreed().unwrap_or(tls::Protocol::H1);
         self.speaks.set(Some(agreed));
         match (self.protocol.get(), agreed) {
             (Protocol::H1, _) | (Protocol::Auto, tls::Protocol::H1) => {
                 Ok(Link::H1(Box::new(H1Link::new(stream))))
             }
-            (Protocol::H2, _) | (Protocol::Auto, tls::Protocol::H2) => self.begin_trunk(stream).await,
+            (Protocol::H2, _) | (Protocol::Auto, tls::Protocol::H2) => {
+                self.begin_trunk(stream, greeting).await
+            }
         }
     }
 
-    async fn begin_trunk(&self, stream: Stream) -> Result<Link, Reason> {
-        let trunk = Trunk::begin(stream, &self.settings.get()).await.map_err(|error| {
+    async fn begin_trunk(&self, stream: Stream, greeting: Greeting) -> Result<Link, Reason> {
+        let settings = self.settings.get();
+        let trunk = Trunk::begin(stream, greeting, &settings).await.map_err(|error| {
             tracing::debug!(endpoint = self.endpoint.name(), %error, "HTTP/2 could not begin");
             let refused = error.get_io().and_then(late_refusal);
             let other = if error.is_library() { Reason::UpstreamH2 } else { Reason::ConnectFailed };
             refused.unwrap_or(other)
         })?;
-        self.trunks.add(trunk.clone());
+        self.trunks.add(trunk.clone(), settings.max_idle as usize);
         Ok(stream_on(trunk))
     }
 
-    async fn dial(&self, purpose: Purpose) -> Result<Stream, Reason> {
-        let stream = open(self.endpoint.address()).await.map_err(|error| {
-            tracing::debug!(endpoint = self.endpoint.name(), %error, "connecting failed");
-            match error.kind() {
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Reason::ConnectRefused,
-                io::ErrorKind::TimedOut => Reason::ConnectTimeout,
-                _ => Reason::ConnectFailed,
-            }
-        })?;
-        match (&self.connector, stream) {
-            (Some(connector), Stream::Tcp(tcp)) => self.secure(connector, tcp, purpose).await,
-            (_, stream) => Ok(stream),
-        }
-    }
-
-    async fn secure(
-        &self,
-        connector: &Connector,
-        tcp: TcpStream,
-        purpose: Purpose,
-    ) -> Result<Stream, Reason> {
-        let offer = match purpose {
-            Purpose::Exchanges => connector.settings().offer,
-            Purpose::Tunnel => Offer::H1,
-        };
-        let secure = connector.connect_offering(tcp, self.endpoint.host(), offer).await.map_err(|error| {
-            tracing::debug!(endpoint = self.endpoint.name(), %error, "the TLS handshake failed");
-            error.reason()
-        })?;
-        Ok(Stream::Secure(secure))
+    async fn dial(&self, greeting: Greeting, purpose: Purpose) -> Result<Stream, Reason> {
+        dial(&self.endpoint, greeting, self.connector.as_deref(), purpose).await
     }
 
     /// The identity that connections must have.
@@ -268,23 +250,4 @@ impl Pool {
 
 fn stream_on(trunk: Rc<Trunk>) -> Link {
     Link::H2(Box::new(H2Link::new(trunk)))
-}
-
-/// A host that is gone is noticed within half a minute, whatever the protocol says meanwhile; the
-/// system's own time is two hours.
-const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_secs(15))
-    .with_interval(Duration::from_secs(5))
-    .with_retries(3);
-
-async fn open(address: &Address) -> io::Result<Stream> {
-    match address {
-        Address::Ip(address) => {
-            let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-            socket.set_nodelay(true)?;
-            socket2::SockRef::from(&socket).set_tcp_keepalive(&KEEPALIVE)?;
-            Ok(Stream::Tcp(socket.connect(*address).await?))
-        }
-        Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
-    }
 }

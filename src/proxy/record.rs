@@ -42,7 +42,7 @@ fn write_line(
     let raw = if raw.contains(&b'@') && !raw.starts_with(b"/") { &[] } else { raw };
     let line = Line {
         at: SystemTime::now(),
-        client: room.exchange.client.address.ip(),
+        client: room.exchange.client.real,
         method: request.method_text(),
         path: if request.path().is_empty() { raw } else { request.path() },
         query: request.query(),

@@ -19,10 +19,29 @@ use crate::snapshot::Route;
 
 /// Answers a request that could not be forwarded, unless the client is gone.
 pub(super) async fn refuse<C: Client>(call: &mut Call<'_, C>, reason: Reason) -> Ended {
+    // What is left of an answer that was given up half-way.
+    let received = call.room.exchange.response.status;
     fill(&mut call.room.exchange, reason);
+    if was_answered(reason) && received != 0 {
+        tell_status(&mut call.room.exchange, received);
+    }
     outbound(call.route, call.room);
     call.room.journal.reason = Some(reason);
     send(call.worker, call.client, call.room, call.timer, call.patience).await
+}
+
+/// Whether the head of an answer had come when the attempt failed.
+fn was_answered(reason: Reason) -> bool {
+    matches!(reason, Reason::UnwantedStatus | Reason::UpstreamTruncated | Reason::BadResponseChunk)
+}
+
+/// Adds the status of the endpoint to what Proxy-Status tells (RFC 9209 §2.1.4).
+fn tell_status(exchange: &mut Exchange, received: u16) {
+    let fields = &mut exchange.response.fields;
+    if let Some(status) = fields.find(b"proxy-status") {
+        let added = [status, b"; received-status=", received.to_string().as_bytes()].concat();
+        fields.set(b"proxy-status", &added);
+    }
 }
 
 /// Writes the answer for a reason into the exchange: a gRPC status for a call, JSON for clients
@@ -114,15 +133,17 @@ fn error_type(reason: Reason) -> &'static str {
         Reason::TlsNameMismatch | Reason::TlsUntrusted | Reason::TlsExpired => "tls_certificate_error",
         Reason::TlsClientCertificate => "tls_alert_received",
         Reason::TlsHandshakeFailed => "tls_protocol_error",
-        Reason::UpstreamReset | Reason::UpstreamTruncated | Reason::RefusedStream => "connection_terminated",
+        Reason::UpstreamReset | Reason::RefusedStream => "connection_terminated",
+        Reason::UpstreamTruncated => "http_response_incomplete",
         Reason::ResponseTimeout | Reason::IdleTimeout | Reason::RequestDeadline => "http_response_timeout",
-        Reason::BadResponseHead | Reason::BadResponseFraming | Reason::UpstreamH2 => "http_protocol_error",
+        Reason::BadResponseHead
+        | Reason::BadResponseFraming
+        | Reason::UpstreamH2
+        | Reason::TooManyInterim
+        | Reason::UnwantedStatus => "http_protocol_error",
         Reason::BadResponseChunk => "http_response_transfer_coding",
         Reason::ResponseHeaderTooLarge => "http_response_header_section_size",
-        Reason::UnexpectedUpgrade | Reason::TunnelImpossible | Reason::TooManyInterim => {
-            "http_upgrade_failed"
-        }
-        Reason::UnwantedStatus => "http_response_incomplete",
+        Reason::UnexpectedUpgrade | Reason::TunnelImpossible => "http_upgrade_failed",
         Reason::Internal | Reason::Draining | Reason::Overloaded => "proxy_internal_error",
         _ => "http_request_error",
     }
@@ -193,5 +214,48 @@ impl Source for Reply<'_> {
 
     fn trailers(&self) -> &Fields {
         &self.none
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 9209 §2.3.
+    const TYPES: &[&str] = &[
+        "destination_unavailable",
+        "destination_ip_unroutable",
+        "connection_refused",
+        "connection_terminated",
+        "connection_timeout",
+        "http_request_error",
+        "http_response_incomplete",
+        "http_response_header_section_size",
+        "http_response_transfer_coding",
+        "http_response_timeout",
+        "http_upgrade_failed",
+        "http_protocol_error",
+        "proxy_internal_error",
+        "tls_protocol_error",
+        "tls_certificate_error",
+        "tls_alert_received",
+        "connection_limit_reached",
+    ];
+
+    #[test]
+    fn proxy_status_is_a_list_of_one_token_with_registered_errors() {
+        for reason in Reason::ALL {
+            let mut exchange = Exchange::default();
+            fill(&mut exchange, *reason);
+            tell_status(&mut exchange, 503);
+            let status = String::from_utf8(exchange.response.fields.find(b"proxy-status").unwrap().to_vec());
+            let status = status.unwrap();
+            let parameters: Vec<_> = status.split("; ").collect();
+            let [name, error, details, received] = parameters[..] else { panic!("{status}") };
+            assert_eq!((name, received), ("tidegate", "received-status=503"));
+            let error = error.strip_prefix("error=").unwrap();
+            assert!(TYPES.contains(&error), "{error}");
+            assert_eq!(details, format!("details=\"{}\"", reason.name()));
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::balance::PickContext;
 use crate::clock::Timers;
 use crate::endpoint::Endpoint;
 use crate::http::{Exchange, Reason};
+use crate::net::proxy_protocol::Greeting;
 
 use crate::observe::access::Batch;
 use crate::observe::metrics::Shard;
@@ -62,6 +63,8 @@ pub struct Room {
     pub tried: Vec<Arc<Endpoint>>,
     /// One entry for each attempt that failed.
     pub failed: Vec<Failed>,
+    /// What the connection to the endpoint has begun with: a reload meanwhile does not change it.
+    pub greeting: Greeting,
     /// What will be logged and counted.
     pub journal: Journal,
     /// A text while it is made.
@@ -181,17 +184,17 @@ impl Worker {
 
     /// The pool of an endpoint, made when it is first needed.
     fn pool(&self, endpoint: &Arc<Endpoint>, upstream: &Upstream) -> Rc<Pool> {
-        let (connections, protocol) = (upstream.settings().connections, upstream.settings().protocol);
+        let settings = upstream.settings();
         let connector = upstream.connector();
         // The pool keeps its endpoint and its connector alive, so no others can come to these
         // addresses. Connections that were made under other TLS settings are in another pool.
         let identity =
             (Arc::as_ptr(endpoint).addr(), connector.map_or(0, |connector| Arc::as_ptr(connector).addr()));
         let mut pools = self.pools.borrow_mut();
-        let pool = pools.entry(identity).or_insert_with(|| {
-            Rc::new(Pool::new(endpoint.clone(), connections, protocol, connector.cloned()))
-        });
-        pool.set(connections, protocol);
+        let pool = pools
+            .entry(identity)
+            .or_insert_with(|| Rc::new(Pool::new(endpoint.clone(), settings, connector.cloned())));
+        pool.set(settings);
         pool.clone()
     }
 }

@@ -11,6 +11,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio_rustls::server::TlsStream;
 
 use super::opening::{Agreed, begin};
+use super::proxied;
 use super::team::{Command, Presence, Team};
 use super::visit::Visit;
 use crate::http::{Client as Peer, Reason, Scheme};
@@ -126,13 +127,22 @@ impl Door {
         }
         let guard = (presence, worker.shard.connection_opened(listener.counted));
         let scheme = if listener.tls.is_some() { Scheme::Https } else { Scheme::Http };
-        let trusted = listener.trusts(address.ip());
-        let peer = Peer { address, local, scheme, tls: None, listener: listener.number, trusted };
+        let mut peer = Peer { address, local, scheme, listener: listener.number, ..Peer::default() };
+        listener.judge(&mut peer);
         let visit = Visit { worker, listener, peer, guard };
-        match (visit.listener.tls.clone(), stream) {
-            (Some(acceptor), Stream::Tcp(stream)) => drop(spawn_local(greet_tls(visit, acceptor, stream))),
-            (_, stream) => begin(visit, stream, Agreed::Nothing),
+        if proxied::is_announced(&visit, &stream) {
+            drop(spawn_local(proxied::introduce(visit, stream)));
+        } else {
+            converse(visit, stream);
         }
+    }
+}
+
+/// Goes on with what the client itself sends.
+pub(super) fn converse(visit: Visit, stream: Stream) {
+    match (visit.listener.tls.clone(), stream) {
+        (Some(acceptor), Stream::Tcp(stream)) => drop(spawn_local(greet_tls(visit, acceptor, stream))),
+        (_, stream) => begin(visit, stream, Agreed::Nothing),
     }
 }
 

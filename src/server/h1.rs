@@ -46,6 +46,7 @@ pub(super) fn serve(mut visit: Visit, wire: Wire) -> impl Future<Output = ()> {
             if view.snapshot.generation != generation {
                 generation = view.snapshot.generation;
                 follow(&view, listener, &mut connection);
+                listener.judge(peer);
             }
             drop(view);
             let mut room = worker.room();

@@ -254,7 +254,7 @@ async fn answer(
     let mut stream = Stream::new(body, respond, most);
     let mut room = worker.room();
     room.exchange.client = peer;
-    room.exchange.client.trusted = listener.trusts(peer.address.ip());
+    listener.judge(&mut room.exchange.client);
     let slashes = listener.settings.encoded_slashes;
     let request = &mut room.exchange.request;
     let judged = head::read(&parts, has_body, head_limits, slashes, request)

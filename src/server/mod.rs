@@ -4,6 +4,7 @@ pub mod accept;
 pub mod h1;
 pub mod h2;
 pub mod opening;
+mod proxied;
 pub mod team;
 pub mod thread;
 mod visit;

@@ -165,8 +165,9 @@ fn listeners(
         };
         let counted = means.registry.listener(name);
         let (name, settings, trusted) = (name.into(), settings.clone(), trusted.clone());
-        listeners[number] =
-            Some(Arc::new(Listener { number: number as u32, counted, name, settings, tls, trusted }));
+        let (number, forwarded) = (number as u32, config.server.forwarded);
+        listeners[number as usize] =
+            Some(Arc::new(Listener { number, counted, name, settings, tls, trusted, forwarded }));
     }
     listeners
 }

@@ -8,7 +8,8 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 
 use crate::config::{self, Config, listener::UnknownHost};
-use crate::http::{Exchange, Name, Reason};
+use crate::http::forwarded::Forwarded;
+use crate::http::{Client, Exchange, Name, Reason};
 use crate::middleware::Middleware;
 use crate::net::tls::Acceptor;
 use crate::observe::metrics::{ListenerId, RouteId};
@@ -122,12 +123,20 @@ pub struct Listener {
     /// Present when clients speak TLS.
     pub tls: Option<Arc<Acceptor>>,
     trusted: Arc<[Network]>,
+    forwarded: Forwarded,
 }
 
 impl Listener {
     /// Whether the peer is one of `trusted_proxies`.
     pub fn trusts(&self, peer: IpAddr) -> bool {
         self.trusted.iter().any(|network| network.contains(peer))
+    }
+
+    /// Settles what is believed of a client and said about it, by the address of its connection.
+    pub fn judge(&self, client: &mut Client) {
+        client.trusted = self.trusts(client.address.ip());
+        client.real = client.address.ip();
+        client.forwarded = self.forwarded;
     }
 
     /// Why a request that no route takes is refused.

@@ -21,6 +21,7 @@ use crate::config::upstream as settings;
 use crate::endpoint::{CheckState, EjectionCause, Endpoint, Moment};
 use crate::health::{Dial, Outlier, PlainDial, SecureDial, Verdict};
 use crate::net::Connector;
+use crate::net::proxy_protocol::Greeting;
 
 mod background;
 mod budget;
@@ -116,9 +117,15 @@ impl Upstream {
 
     /// Opens the connections of its checks.
     pub fn dial(&self) -> Arc<dyn Dial> {
+        // Checks begin as traffic does, unless they go to another port, where somebody else may listen.
+        let other_port = self.settings.health.on().is_some_and(|check| check.port.fixed().is_some());
+        let greeting = match self.settings.proxy_protocol.version() {
+            Some(version) if !other_port => Greeting::Local(version),
+            Some(_) | None => Greeting::Silent,
+        };
         match &self.connector {
-            Some(connector) => Arc::new(SecureDial(connector.clone())),
-            None => Arc::new(PlainDial),
+            Some(connector) => Arc::new(SecureDial { connector: connector.clone(), greeting }),
+            None => Arc::new(PlainDial { greeting }),
         }
     }
 

@@ -11,6 +11,7 @@ use super::*;
 use crate::balance::PickContext;
 use crate::health::settings::{Check, CheckKind, Outlier};
 use crate::health::{Pending, PlainDial, Stream, Target};
+use crate::net::proxy_protocol::Greeting;
 use crate::tagged::Switch;
 use crate::units::{Limit, Timeout};
 
@@ -218,7 +219,7 @@ async fn an_ejection_ends_by_itself_and_a_failure_then_begins_a_longer_one() {
     let outlier = Outlier { base_ejection: Timeout::from_millis(300), ..Outlier::default() };
     let settings = settings::Upstream { outlier: Switch::On(outlier), ..settings(&THREE) };
     let upstream = Upstream::build("users", settings, None);
-    upstream.start(&Handle::current(), Arc::new(PlainDial));
+    upstream.start(&Handle::current(), Arc::new(PlainDial { greeting: Greeting::Silent }));
     sleep(Duration::from_millis(100)).await;
     fail(&upstream, 0, 5);
     let begun = Instant::now();
@@ -337,7 +338,7 @@ async fn a_name_is_resolved_and_takes_traffic() {
     let port = listener.local_addr().unwrap().port();
     let upstream = upstream(&[&format!("localhost:{port}")]);
     assert!(upstream.membership().pick(&PickContext::default(), &[]).is_none());
-    upstream.start(&Handle::current(), Arc::new(PlainDial));
+    upstream.start(&Handle::current(), Arc::new(PlainDial { greeting: Greeting::Silent }));
     timeout(Duration::from_secs(10), upstream.looked_up()).await.unwrap();
     assert!(set(&upstream).contains(&format!("127.0.0.1:{port} (localhost)")), "{:?}", set(&upstream));
 }
@@ -346,7 +347,7 @@ async fn a_name_is_resolved_and_takes_traffic() {
 async fn a_name_that_can_not_be_resolved_leaves_an_empty_set_and_stops_nothing() {
     let (settings, host) = unresolvable();
     let upstream = Upstream::build("users", settings, None);
-    upstream.start(&Handle::current(), Arc::new(PlainDial));
+    upstream.start(&Handle::current(), Arc::new(PlainDial { greeting: Greeting::Silent }));
     timeout(Duration::from_secs(10), upstream.looked_up()).await.unwrap();
     assert!(upstream.membership().pick(&PickContext::default(), &[]).is_none());
     assert_eq!(upstream.status().unresolved, [format!("{host}:80")]);

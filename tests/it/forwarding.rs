@@ -91,3 +91,52 @@ fn connection_fields_of_an_answer_end_at_the_proxy() {
     assert!(answer.head.starts_with("HTTP/1.1 200 Fine\r\n"), "the reason phrase passes: {}", answer.head);
     assert!(answer.head.contains("Set-Cookie: a=1\r\nSet-Cookie: b=2"), "{}", answer.head);
 }
+
+#[test]
+fn behind_trusted_proxies_the_client_is_the_last_address_that_is_not_one_of_them() {
+    let origin = Origin::named("ok");
+    let proxy = Proxy::start(&format!(
+        "[[route]]\nname = \"staff\"\nclient = [\"192.0.2.0/24\"]\nto = \"origin\"\n[[route]]\nrespond = {{ status = 403 }}\n\
+         {}[server]\nworkers = 1\ntrusted_proxies = [\"127.0.0.0/8\", \"10.0.0.0/8\"]\n",
+        upstream(&[&origin])
+    ));
+    let mut client = proxy.client();
+    for (line, status, logged) in [
+        ("X-Forwarded-For: 198.51.100.1, 192.0.2.7, 10.0.0.3", 200, "192.0.2.7"),
+        ("X-Forwarded-For: 192.0.2.7, 198.51.100.1", 403, "198.51.100.1"),
+        ("X-Forwarded-For: 192.0.2.7, junk, 10.0.0.3", 403, "10.0.0.3"),
+        ("Forwarded: for=\"192.0.2.8:999\", for=10.0.0.3", 200, "192.0.2.8"),
+        ("X-None: 1", 403, "127.0.0.1"),
+    ] {
+        let number = proxy.access_lines().len();
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n"));
+        assert_eq!(client.response().status, status, "{line}");
+        let written = proxy.access_line(number);
+        assert!(written.contains(&format!("\"client\":\"{logged}\"")), "{line}: {written}");
+    }
+}
+
+#[test]
+fn a_stranger_does_not_choose_its_address() {
+    let origin = Origin::named("ok");
+    let proxy = Proxy::start(&format!(
+        "[[route]]\nclient = [\"192.0.2.0/24\"]\nto = \"origin\"\n[[route]]\nrespond = {{ status = 403 }}\n{}",
+        upstream(&[&origin])
+    ));
+    let mut client = proxy.client();
+    client
+        .send("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.7\r\nForwarded: for=192.0.2.7\r\n\r\n");
+    assert_eq!(client.response().status, 403);
+    assert!(proxy.access_line(0).contains("\"client\":\"127.0.0.1\""), "{}", proxy.access_line(0));
+}
+
+#[test]
+fn forwarded_is_continued_for_a_trusted_proxy_and_always_there_when_wanted() {
+    let trusted = "[server]\nworkers = 1\ntrusted_proxies = [\"127.0.0.0/8\"]\n";
+    let request = seen("Forwarded: for=1.2.3.4;proto=https\r\n", trusted);
+    let ours = "for=127.0.0.1;by=127.0.0.1;host=shop.test;proto=http";
+    assert_eq!(request.field("forwarded"), Some(format!("for=1.2.3.4;proto=https, {ours}").as_str()));
+    assert_eq!(seen("", trusted).field("forwarded"), None);
+    let always = "[server]\nworkers = 1\nforwarded = \"always\"\n";
+    assert_eq!(seen("Forwarded: for=1.2.3.4\r\n", always).field("forwarded"), Some(ours));
+}

@@ -19,6 +19,8 @@ mod logs;
 mod messages;
 mod metrics;
 mod net_rpc;
+mod odd_clients;
+mod proxy_protocol;
 mod refusals;
 mod reload;
 mod responses;

@@ -245,7 +245,19 @@ fn an_answer_whose_first_bytes_are_broken_is_502() {
     client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     let answer = client.response();
     assert_eq!((answer.status, answer.reason()), (502, "bad_response.chunk"));
+    let status =
+        "tidegate; error=http_response_transfer_coding; details=\"bad_response.chunk\"; received-status=200";
+    assert_eq!(answer.field("proxy-status"), Some(status));
     assert_eq!(client.rest(), b"");
+}
+
+#[test]
+fn what_an_endpoint_says_in_proxy_status_passes_as_it_is() {
+    let origin = Origin::saying(
+        b"HTTP/1.1 503 Busy\r\nProxy-Status: inner; error=connection_refused\r\nContent-Length: 0\r\n\r\n",
+    );
+    let answer = through(&origin).get("/");
+    assert_eq!(answer.field("proxy-status"), Some("inner; error=connection_refused"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use toml::Spanned;
 
 use super::Findings;
 use crate::config::Config;
-use crate::config::listener::{Bind, Limits, Listener, Tls};
+use crate::config::listener::{Bind, Limits, Listener, ProxyProtocol, Tls};
 use crate::units::Bytes;
 
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
@@ -15,6 +15,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
     }
     for (name, listener) in &config.listeners {
         one(name, listener, findings);
+        proxy_protocol(name, listener, config, findings);
     }
     addresses(config, findings);
 }
@@ -73,6 +74,26 @@ fn tls_of(name: &Spanned<String>, tls: &Spanned<Tls>, findings: &mut Findings<'_
             findings.add(host.span(), format!("`{text}` is not a host name or an IP address"));
         }
     }
+}
+
+/// A header is believed from known networks only, so without any it would never be.
+fn proxy_protocol(name: &Spanned<String>, listener: &Listener, config: &Config, findings: &mut Findings<'_>) {
+    let is_tcp = |bind: &Spanned<Bind>| matches!(bind.get_ref(), Bind::Tcp(_));
+    let is_believed = match listener.proxy_protocol {
+        ProxyProtocol::Off => true,
+        ProxyProtocol::Accept => !config.server.trusted_proxies.is_empty(),
+    };
+    // A network that could not be read is an error of its own.
+    let list = findings.written(&["server", "trusted_proxies"]).unwrap_or(0..0);
+    let is_flawed = findings.wrong.iter().any(|(place, _)| list.contains(&place.start));
+    if is_believed || is_flawed || !listener.bind.iter().any(is_tcp) {
+        return;
+    }
+    let span = findings.written(&["listener", name.get_ref(), "proxy_protocol"]).unwrap_or(name.span());
+    findings.add(
+        span,
+        "a header is accepted from `trusted_proxies` of `[server]` only, and there are none; write `trusted_proxies = [\"10.0.0.0/8\"]`",
+    );
 }
 
 /// Bounds beyond which a limit protects nothing or lets nothing through.

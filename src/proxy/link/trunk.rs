@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,8 @@ use ::http::uri::Scheme;
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use h2::{Ping, PingPong};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use rustc_hash::FxHashMap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::spread;
@@ -20,6 +22,7 @@ use crate::config::upstream::Connections;
 use crate::h1::response::MAX_HEAD;
 use crate::net::connector::Identity;
 use crate::net::flood::Peer;
+use crate::net::proxy_protocol::Greeting;
 use crate::net::{Gauge, Metered, Stream};
 use crate::proxy::h2::{SEND_BUFFER, window};
 
@@ -34,49 +37,60 @@ const MAX_TRUNKS: usize = 32;
 /// nowhere: it gets no more requests.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// The connections to one endpoint that take requests.
-#[derive(Debug)]
+/// The connections to one endpoint that take requests. Those that began with different greetings
+/// never stand in for one another.
+#[derive(Debug, Default)]
 pub struct Trunks {
     open: RefCell<Vec<Rc<Trunk>>>,
-    /// One connection is opened at a time: those who wait mostly find room on it.
-    opening: Semaphore,
-}
-
-impl Default for Trunks {
-    fn default() -> Trunks {
-        Trunks { open: RefCell::default(), opening: Semaphore::new(1) }
-    }
+    /// Of each kind one connection is opened at a time: those who wait mostly find room on it.
+    opening: RefCell<FxHashMap<Greeting, Arc<Semaphore>>>,
 }
 
 impl Trunks {
     /// A connection with a free stream. The first that has one is chosen, so that those which are
     /// not needed any more grow idle. Those that were made under another identity take no more.
-    pub fn with_room(&self, settings: &Connections, identity: Option<Identity>) -> Option<Rc<Trunk>> {
+    pub fn with_room(
+        &self,
+        greeting: &Greeting,
+        settings: &Connections,
+        identity: Option<Identity>,
+    ) -> Option<Rc<Trunk>> {
         let mut open = self.open.borrow_mut();
         open.retain(|trunk| trunk.takes_requests() && trunk.identity == identity);
-        open.iter().find(|trunk| trunk.has_room(settings)).cloned()
+        open.iter().find(|trunk| trunk.greeting == *greeting && trunk.has_room(settings)).cloned()
     }
 
     /// The least busy connection, once there are as many as there may be.
-    pub fn least_busy(&self) -> Option<Rc<Trunk>> {
+    pub fn least_busy(&self, greeting: Greeting) -> Option<Rc<Trunk>> {
         let open = self.open.borrow();
-        let full = open.len() >= MAX_TRUNKS;
-        full.then(|| open.iter().min_by_key(|trunk| trunk.streams.get()).cloned()).flatten()
+        let alike = || open.iter().filter(|trunk| trunk.greeting == greeting);
+        let full = alike().count() >= MAX_TRUNKS;
+        full.then(|| alike().min_by_key(|trunk| trunk.streams.get()).cloned()).flatten()
     }
 
     /// Waits for the turn to open a connection. Cancel-safe.
-    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+    pub async fn turn(&self, greeting: Greeting) -> Option<OwnedSemaphorePermit> {
+        let opening = self.opening.borrow_mut().entry(greeting).or_insert_with(one_permit).clone();
         // The semaphore is never closed, so there is always a turn.
-        self.opening.acquire().await.ok()
+        opening.acquire_owned().await.ok()
     }
 
-    /// Adds a connection.
-    pub fn add(&self, trunk: Rc<Trunk>) {
-        self.open.borrow_mut().push(trunk);
+    /// Adds a connection. Of those that serve one client only, `most` may rest: the oldest one
+    /// that does makes room.
+    pub fn add(&self, trunk: Rc<Trunk>, most: usize) {
+        let mut open = self.open.borrow_mut();
+        let rests = |trunk: &Rc<Trunk>| trunk.streams.get() == 0 && trunk.greeting != Greeting::Silent;
+        if open.iter().filter(|trunk| rests(trunk)).count() >= most.max(1)
+            && let Some(oldest) = open.iter().position(rests)
+        {
+            open.remove(oldest);
+        }
+        open.push(trunk);
     }
 
     /// Closes what has been idle for longer than `longest` milliseconds.
     pub fn tidy(&self, now: Millis, longest: u64) {
+        self.opening.borrow_mut().retain(|_, opening| Arc::strong_count(opening) > 1);
         self.open.borrow_mut().retain(|trunk| trunk.takes_requests() && !trunk.is_old(now, longest));
     }
 
@@ -86,10 +100,16 @@ impl Trunks {
     }
 }
 
+fn one_permit() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(1))
+}
+
 /// One HTTP/2 connection. The task that drives it ends with it.
 #[derive(Debug)]
 pub struct Trunk {
     sender: RefCell<SendRequest<Bytes>>,
+    /// What it began with.
+    greeting: Greeting,
     driver: AbortHandle,
     gauge: Gauge,
     /// When it is too old for more requests.
@@ -111,7 +131,11 @@ impl Trunk {
     ///
     /// # Errors
     /// The connection is lost, or the endpoint speaks something else.
-    pub async fn begin(stream: Stream, settings: &Connections) -> Result<Rc<Trunk>, h2::Error> {
+    pub async fn begin(
+        stream: Stream,
+        greeting: Greeting,
+        settings: &Connections,
+    ) -> Result<Rc<Trunk>, h2::Error> {
         let streams = settings.max_streams.get() as usize;
         let identity = stream.identity();
         let stream = Metered::new(stream, Peer::Endpoint);
@@ -142,6 +166,7 @@ impl Trunk {
         let driver = tokio::task::spawn_local(drive(connection, gauge.clone(), streams.clone(), interval));
         Ok(Rc::new(Trunk {
             sender: RefCell::new(sender),
+            greeting,
             driver: driver.abort_handle(),
             gauge,
             retires: settings.max_age.get().map(|age| Instant::now() + spread(age.get())),

@@ -58,7 +58,7 @@ impl Response {
     /// The name of the reason for which the proxy answered itself.
     pub fn reason(&self) -> &str {
         let details = self.field("proxy-status").and_then(|value| value.split("details=\"").nth(1));
-        details.map_or("", |rest| rest.trim_end_matches('"'))
+        details.and_then(|rest| rest.split('"').next()).unwrap_or_default()
     }
 }
 
