@@ -37,6 +37,7 @@ test: provision fixtures ## all tests, with the real components
 
 check: ## format, lints, documentation, licences, scripts; no test
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps
 	scripts/check-tree

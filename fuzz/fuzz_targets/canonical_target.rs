@@ -45,7 +45,8 @@ fn decoded(path: &[u8]) -> Vec<u8> {
     while let Some((&byte, after)) = rest.split_first() {
         (rest, out) = match (byte, after) {
             (b'%', [high, low, behind @ ..]) => {
-                let digit = |byte: &u8| (*byte as char).to_digit(16).expect("an accepted escape is whole") as u8;
+                let digit =
+                    |byte: &u8| (*byte as char).to_digit(16).expect("an accepted escape is whole") as u8;
                 out.push(digit(high) << 4 | digit(low));
                 (behind, out)
             }

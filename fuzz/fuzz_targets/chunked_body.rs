@@ -151,9 +151,10 @@ fn extensions(line: &[u8]) -> bool {
         let is_text = *byte == b'\t' || !byte.is_ascii_control();
         at = match (at, byte) {
             (At::Start | At::BeforeSemicolon, _) if is_space => At::BeforeSemicolon,
-            (At::Start | At::BeforeSemicolon | At::Name | At::AfterName | At::Value | At::AfterQuoted, b';') => {
-                At::BeforeName
-            }
+            (
+                At::Start | At::BeforeSemicolon | At::Name | At::AfterName | At::Value | At::AfterQuoted,
+                b';',
+            ) => At::BeforeName,
             (At::BeforeName, _) if is_space => At::BeforeName,
             (At::BeforeName | At::Name, _) if is_token_byte(*byte) => At::Name,
             (At::Name | At::AfterName, b'=') => At::BeforeValue,

@@ -17,7 +17,8 @@ const MARK: &str = "spoofed";
 fuzz_target!(|data: &[u8]| {
     let Some((choice, lines)) = data.split_first() else { return };
     let mut head = b"GET / HTTP/1.1\r\nHost: a.example\r\n".to_vec();
-    for name in ["X-Forwarded-For", "x-forwarded-proto", "X-FORWARDED-HOST", "X-Forwarded-Port", "Forwarded"] {
+    for name in ["X-Forwarded-For", "x-forwarded-proto", "X-FORWARDED-HOST", "X-Forwarded-Port", "Forwarded"]
+    {
         head.extend_from_slice(format!("{name}: {MARK}\r\n").as_bytes());
     }
     head.extend_from_slice(format!("X-Request-Id: {MARK}\r\nX_Forwarded_For: {MARK}\r\n").as_bytes());
@@ -45,7 +46,10 @@ fn judge(exchange: &Exchange) {
         assert!(!name.is_empty());
         assert!([name, value].concat().iter().all(|byte| *byte == b'\t' || !byte.is_ascii_control()));
         let known = Name::of(name);
-        assert!(!matches!(known, Name::Host | Name::ContentLength | Name::TransferEncoding | Name::Connection));
+        assert!(!matches!(
+            known,
+            Name::Host | Name::ContentLength | Name::TransferEncoding | Name::Connection
+        ));
         assert!(!(known == Name::Other && Name::is_alias(name)), "an alias is passed on");
         let of_ours = [
             Name::XForwardedFor,

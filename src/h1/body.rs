@@ -242,7 +242,7 @@ pub fn may_be_trailer(name: &[u8]) -> bool {
     !known.is_hop_by_hop()
         && known.is_removable_by_connection()
         && !matches!(known, Name::Trailer | Name::Expect | Name::ContentType)
-        && !(known == Name::Other && Name::is_alias(name))
+        && (known != Name::Other || !Name::is_alias(name))
 }
 
 #[cfg(test)]

@@ -73,21 +73,20 @@ pub fn sketch(bytes: &[u8], head: &mut RequestHead) {
     head.clear();
     let mut words = first_line(bytes).split(|byte| *byte == b' ');
     let (Some(method), Some(target)) = (words.next(), words.next()) else { return };
-    let is_line = !method.is_empty()
-        && method.iter().all(|byte| is_token_byte(*byte))
-        && target.iter().all(u8::is_ascii_graphic)
-        && method.len() + target.len() <= MAX_SKETCH;
-    if is_line {
-        head.method = Method::of(method);
-        head.method_text = head.fields.append(method);
-        head.target = head.fields.append(target);
-        let is_old = words.next().is_some_and(|version| version.starts_with(b"HTTP/1.0"));
-        head.version = if is_old { Version::Http10 } else { Version::Http11 };
+    let is_method =
+        (1..=MAX_SKETCH).contains(&method.len()) && method.iter().all(|byte| is_token_byte(*byte));
+    if !is_method || !target.iter().all(u8::is_ascii_graphic) {
+        return;
     }
+    head.method = Method::of(method);
+    head.method_text = head.fields.append(method);
+    head.target = head.fields.append(&target[..target.len().min(MAX_SKETCH)]);
+    let is_old = words.next().is_some_and(|version| version.starts_with(b"HTTP/1.0"));
+    head.version = if is_old { Version::Http10 } else { Version::Http11 };
 }
 
-/// Longest method and target of a refused request that the access line shows.
-const MAX_SKETCH: usize = 1024;
+/// How much of a method and of a target that are refused the access line shows.
+const MAX_SKETCH: usize = 256;
 
 /// Where `part`, a slice of `whole`, lies in it.
 pub(super) fn span_in(whole: &[u8], part: &[u8]) -> Span {
@@ -205,6 +204,8 @@ mod tests {
         let known = (Method::Head, "/a?b".to_owned(), Version::Http10);
         assert_eq!(sketched(b"HEAD /a?b HTTP/1.0\r\nHost : a\r\n\r\n"), known);
         assert_eq!(sketched(b"HEAD /a?b HTTP/1.0\nHost: a"), known);
+        let long = [b"HEAD /", &[b'a'; 20_000][..]].concat();
+        assert_eq!(sketched(&long), (Method::Head, format!("/{}", "a".repeat(255)), Version::Http11));
         let nothing = (Method::Get, String::new(), Version::Http11);
         for bytes in [&b""[..], b"\x16\x03\x01", b"HEAD", b"HEAD /\x01 HTTP/1.1\r\n", b"H(AD / HTTP/1.1"] {
             assert_eq!(sketched(bytes), nothing, "{bytes:?}");

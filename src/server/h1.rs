@@ -13,7 +13,7 @@ use crate::h1::write::{self, Persistence};
 use crate::h1::{request, request::HeadLimits};
 use crate::http::upgrade::BareConnect;
 use crate::http::validate::{self, MAX_REQUEST_LINE, wants_close};
-use crate::http::{Exchange, Fields, Framing, Name, Reason, Version};
+use crate::http::{Exchange, Fields, Framing, Method, Name, Reason, Version};
 use crate::net::Wire;
 use crate::net::buffer::SMALL;
 use crate::proxy::body::{BodyReader, BodyWriter, ReadError};
@@ -320,6 +320,8 @@ impl Client for Connection {
     fn respond(&mut self, exchange: &Exchange, clock: &Timers) {
         let (request, response) = (&exchange.request, &exchange.response);
         let framing = write::framing_for(self.version, request.method, response.status, response.framing);
+        // Who asks for a tunnel may send into it before it is open; those bytes are no request.
+        self.closes |= request.method == Method::Connect && framing != Framing::Tunnel;
         let persistence = self.persistence(framing, clock);
         let length = response.fields.get(Name::ContentLength);
         self.before_answer = (self.wire.written(), self.wire.output.len());

@@ -62,11 +62,23 @@ fn seen(request: &Request) -> String {
     text
 }
 
+/// How a row is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Written {
+    AtOnce,
+    /// One byte after another, so that the proxy reads it in many pieces.
+    InBytes,
+}
+
 /// Sends a row; a complaint when something else becomes of it.
-fn judge(proxy: &Proxy, origin: &Origin, row: &Row) -> Option<String> {
+fn judge(proxy: &Proxy, origin: &Origin, row: &Row, written: Written) -> Option<String> {
     let before = origin.requests().len();
     let mut client = proxy.client();
-    client.send([&row.bytes[..], SECOND.as_bytes()].concat());
+    let bytes = [&row.bytes[..], SECOND.as_bytes()].concat();
+    match written {
+        Written::AtOnce => client.send(bytes),
+        Written::InBytes => bytes.chunks(1).for_each(|byte| client.send(byte)),
+    }
     let to_head = row.bytes.starts_with(b"HEAD ");
     let answer = if to_head { Ok(client.response_to_head()) } else { client.try_response() };
     let Ok(answer) = answer else { return Some("no answer".to_owned()) };
@@ -96,13 +108,13 @@ fn judge(proxy: &Proxy, origin: &Origin, row: &Row) -> Option<String> {
 }
 
 /// Judges all rows through one proxy and prints every complaint.
-fn judge_all(rows: &[Row]) {
+fn judge_all(rows: &[Row], written: Written) {
     let origin = Origin::answering(|request| {
         let answer = ok("ok");
         if request.method() == "HEAD" { answer[..answer.len() - 2].to_vec() } else { answer }
     });
     let proxy = Proxy::start(&format!("{ALL}{}", upstream(&[&origin])));
-    let complaint = |row| judge(&proxy, &origin, row).map(|wrong| (row, wrong));
+    let complaint = |row| judge(&proxy, &origin, row, written).map(|wrong| (row, wrong));
     let wrong: Vec<String> = rows
         .iter()
         .filter_map(complaint)
@@ -115,19 +127,27 @@ fn judge_all(rows: &[Row]) {
 fn every_line_field_and_host_of_the_corpus_is_refused_or_passed_as_written() {
     let rows = rows::all();
     assert!(rows.len() >= 150, "{} rows", rows.len());
-    judge_all(&rows);
+    judge_all(&rows, Written::AtOnce);
 }
 
 #[test]
 fn every_framing_of_the_corpus_is_refused_or_passed_as_written() {
     let rows = messages::all();
     assert!(rows.len() >= 100, "{} rows", rows.len());
-    judge_all(&rows);
+    judge_all(&rows, Written::AtOnce);
 }
 
 #[test]
 fn every_byte_in_every_place_of_a_message_is_refused_or_passed() {
     let rows = bytes::all();
     assert!(rows.len() >= 1000, "{} rows", rows.len());
-    judge_all(&rows);
+    judge_all(&rows, Written::AtOnce);
+}
+
+#[test]
+fn a_message_that_comes_byte_by_byte_is_read_as_one_that_comes_at_once() {
+    let mut rows = [rows::all(), messages::all()].concat();
+    rows.retain(|row| row.bytes.len() <= 500);
+    assert!(rows.len() >= 500, "{} rows", rows.len());
+    judge_all(&rows, Written::InBytes);
 }
