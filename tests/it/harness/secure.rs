@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use h2::server::SendResponse;
+use http::{HeaderMap, Request, Response};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -206,19 +207,30 @@ async fn serve_h1(
     }
 }
 
-/// Answers with the facts and the scheme, and with trailers.
+/// Reads each request and answers it with the facts and the scheme, and with trailers.
 async fn serve_h2(stream: TlsStream<TcpStream>, record: &Record, facts: &str) -> Result<(), h2::Error> {
     let mut connection = h2::server::handshake(stream).await?;
     while let Some(request) = connection.accept().await {
-        let (request, mut respond) = request?;
+        let (request, respond) = request?;
         record.requests.fetch_add(1, Ordering::SeqCst);
-        let scheme = request.uri().scheme_str().unwrap_or("-");
-        let body = format!("h2 {facts} scheme={scheme}");
-        let mut send = respond.send_response(Response::new(()), false)?;
-        send.send_data(Bytes::from(body), false)?;
-        let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
-        send.send_trailers(trailers)?;
+        tokio::spawn(answer_h2(request, respond, facts.to_owned()));
     }
     Ok(())
+}
+
+async fn answer_h2(
+    request: Request<h2::RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    facts: String,
+) -> Result<(), h2::Error> {
+    let body = format!("h2 {facts} scheme={}", request.uri().scheme_str().unwrap_or("-"));
+    let mut request = request.into_body();
+    while let Some(data) = request.data().await {
+        data?;
+    }
+    let mut send = respond.send_response(Response::new(()), false)?;
+    send.send_data(Bytes::from(body), false)?;
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+    send.send_trailers(trailers)
 }
