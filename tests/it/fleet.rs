@@ -77,10 +77,15 @@ impl Drop for Instance {
     }
 }
 
-/// Starts a service and waits until it says that it listens.
 fn spawn(service: &str, name: &str, address: SocketAddr) -> Option<Child> {
+    spawn_with(service, name, address, &[])
+}
+
+/// Starts a service with these further arguments and waits until it says that it listens.
+pub fn spawn_with(service: &str, name: &str, address: SocketAddr, more: &[&str]) -> Option<Child> {
     let mut child = Command::new(fixtures()?.join(service))
         .args(["-listen", &address.to_string(), "-name", name])
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

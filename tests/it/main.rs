@@ -24,4 +24,5 @@ mod sockets;
 mod streaming;
 mod timeouts;
 mod tls;
+mod tls_endpoints;
 mod upstream_tls;
