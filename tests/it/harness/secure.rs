@@ -40,6 +40,8 @@ pub enum After {
     KeyUpdate,
     /// Sends an answer that nobody has asked for.
     Answer,
+    /// The same in one write with the answer, whose last byte fills the buffer of the proxy.
+    Full,
 }
 
 pub const BOTH_VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -178,6 +180,8 @@ fn common_name(certificate: &CertificateDer<'_>) -> String {
     name.unwrap_or("?").to_owned()
 }
 
+const UNASKED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked";
+
 async fn serve_h1(
     mut stream: TlsStream<TcpStream>,
     record: &Record,
@@ -190,17 +194,22 @@ async fn serve_h1(
             head.push(stream.read_u8().await?);
         }
         record.requests.fetch_add(1, Ordering::SeqCst);
-        let answer = super::ok(format!("h1 {facts}"));
+        let mut answer = super::ok(format!("h1 {facts}"));
+        if after == After::Full {
+            answer = super::ok(format!("h1 {facts:<16339}"));
+            assert_eq!(answer.len(), 16 * 1024);
+            answer.extend_from_slice(UNASKED);
+        }
         stream.write_all(&answer).await?;
         stream.flush().await?;
         match after {
-            After::Nothing => {}
+            After::Nothing | After::Full => {}
             After::KeyUpdate => {
                 stream.get_mut().1.refresh_traffic_keys().map_err(std::io::Error::other)?;
                 stream.flush().await?;
             }
             After::Answer => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked").await?;
+                stream.write_all(UNASKED).await?;
                 stream.flush().await?;
             }
         }
