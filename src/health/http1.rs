@@ -1,5 +1,6 @@
 //! The check that asks with a GET over HTTP/1.1.
 
+use std::error::Error as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 use super::answer::{BodySearch, Progress, expect_status};
 use super::{Check, Dial, Pending, Probe, ProbeError, Stream, target};
 use crate::endpoint::Endpoint;
+use crate::net::connector::late_refusal;
 
 /// Passes when a GET is answered with an expected status and, if one is configured, text.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl Http1Probe {
             result = &mut exchange => result,
             ended = connection => match ended {
                 Ok(()) => exchange.await,
-                Err(error) => Err(ProbeError::Exchange(error)),
+                Err(error) => Err(broken(error)),
             },
         }
     }
@@ -65,7 +67,7 @@ impl Http1Probe {
             .header(CONNECTION, "close")
             .body(Empty::new())
             .map_err(ProbeError::Request)?;
-        let response = sender.send_request(request).await.map_err(ProbeError::Exchange)?;
+        let response = sender.send_request(request).await.map_err(broken)?;
         expect_status(&self.settings, response.status())?;
         self.search(response).await
     }
@@ -81,6 +83,12 @@ impl Http1Probe {
         }
         search.finish()
     }
+}
+
+/// What it means that an exchange broke.
+fn broken(error: hyper::Error) -> ProbeError {
+    let cause = error.source().and_then(|cause| cause.downcast_ref()).and_then(late_refusal);
+    cause.map_or(ProbeError::Exchange(error), |_| ProbeError::ClientCertificate)
 }
 
 impl Probe for Http1Probe {

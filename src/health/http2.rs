@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::answer::{BodySearch, Progress, expect_status};
 use super::{Check, Dial, Pending, Probe, ProbeError, Stream, target};
 use crate::endpoint::Endpoint;
+use crate::net::connector::late_refusal;
 
 /// Bytes of the fields of an answer; the h2 crate alone would take 16 MiB.
 const MAX_HEADER_BYTES: u32 = 32 << 10;
@@ -50,7 +51,7 @@ impl Http2Probe {
             result = &mut exchange => result,
             ended = connection => match ended {
                 Ok(()) => exchange.await,
-                Err(error) => Err(ProbeError::Exchange2(error)),
+                Err(error) => Err(broken(error)),
             },
         }
     }
@@ -65,9 +66,9 @@ impl Http2Probe {
                 .header(http::header::USER_AGENT, "tidegate-health")
                 .body(())
                 .map_err(ProbeError::Request)?;
-        let mut sender = sender.ready().await.map_err(ProbeError::Exchange2)?;
+        let mut sender = sender.ready().await.map_err(broken)?;
         let (response, _) = sender.send_request(request, true).map_err(ProbeError::Exchange2)?;
-        let response = response.await.map_err(ProbeError::Exchange2)?;
+        let response = response.await.map_err(broken)?;
         expect_status(&self.settings, response.status())?;
         self.search(response.into_body()).await
     }
@@ -82,6 +83,14 @@ impl Http2Probe {
             search.feed(&data);
         }
         search.finish()
+    }
+}
+
+/// What it means that an exchange broke.
+fn broken(error: h2::Error) -> ProbeError {
+    match error.get_io().and_then(late_refusal) {
+        Some(_) => ProbeError::ClientCertificate,
+        None => ProbeError::Exchange2(error),
     }
 }
 

@@ -50,6 +50,9 @@ pub enum ProbeError {
     /// The same over HTTP/2.
     #[error("exchange: {0}")]
     Exchange2(#[source] h2::Error),
+    /// In TLS 1.3 it comes when the connection stands already.
+    #[error("connect: tls_client_certificate: the endpoint wants a certificate or refuses ours")]
+    ClientCertificate,
     /// The configured path or host can not be sent.
     #[error("request: {0}")]
     Request(#[source] ::http::Error),

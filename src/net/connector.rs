@@ -208,3 +208,6 @@ impl Connector {
 pub fn name_of(host: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(host.strip_suffix('.').unwrap_or(host)).ok().map(|name| name.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

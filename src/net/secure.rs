@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::connector::Identity;
-use super::stream::peek;
+use super::stream::{Seen, look};
 use super::tls::Protocol;
 
 /// An open connection to an endpoint over TLS, and under which identity it was made.
@@ -59,12 +59,13 @@ impl Secure {
         if !session.wants_read() {
             return true;
         }
-        let mut byte = [0; 1];
-        match tcp.try_io(Interest::READABLE, || peek(tcp, &mut byte)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            Ok(0) | Err(_) => return true,
-            Ok(_) => {}
+        match look(tcp, |peek| tcp.try_io(Interest::READABLE, peek)) {
+            Seen::Nothing => return false,
+            // Fresh bytes can not be read before the event loop knows of them.
+            Seen::End | Seen::FreshBytes => return true,
+            Seen::Bytes => {}
         }
+        let mut byte = [0; 1];
         let mut read = ReadBuf::new(&mut byte);
         let mut context = Context::from_waker(Waker::noop());
         // Pending: all that was there belonged to TLS.

@@ -1,6 +1,7 @@
 //! A byte stream to a client or an endpoint: TCP, TLS over TCP, or a unix socket.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -36,21 +37,20 @@ impl Stream {
         }
     }
 
-    /// Asks the kernel whether the peer has closed or sent anything: `Some` means that this idle
+    /// Asks the kernel whether the peer has closed or sent anything: `true` means that this idle
     /// connection is of no use. One system call; with TLS to an endpoint a second one when there is
     /// something, which may be a session ticket.
     pub fn has_ended(&mut self) -> bool {
-        let mut byte = [0; 1];
-        let peeked = match self {
-            Stream::Tcp(tcp) => tcp.try_io(Interest::READABLE, || peek(tcp, &mut byte)),
+        let seen = match self {
+            Stream::Tcp(tcp) => look(tcp, |peek| tcp.try_io(Interest::READABLE, peek)),
             Stream::Tls(tls) => {
                 let tcp = tls.get_ref().0;
-                tcp.try_io(Interest::READABLE, || peek(tcp, &mut byte))
+                look(tcp, |peek| tcp.try_io(Interest::READABLE, peek))
             }
-            Stream::Unix(unix) => unix.try_io(Interest::READABLE, || peek(unix, &mut byte)),
+            Stream::Unix(unix) => look(unix, |peek| unix.try_io(Interest::READABLE, peek)),
             Stream::Secure(secure) => return secure.has_ended(),
         };
-        !matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        seen != Seen::Nothing
     }
 
     /// What the two ends have agreed on by ALPN, when we began TLS.
@@ -84,9 +84,41 @@ impl Stream {
     }
 }
 
-pub(super) fn peek(socket: &impl std::os::fd::AsFd, byte: &mut [u8]) -> io::Result<usize> {
+/// What an idle socket has to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Nothing: it rests.
+    Nothing,
+    /// Bytes.
+    Bytes,
+    /// The same, and the event loop has not seen them yet.
+    FreshBytes,
+    /// Its end or an error.
+    End,
+}
+
+/// Looks at a socket. The event loop's view alone would miss what has come since its last poll;
+/// `try_io` corrects that view when it was wrong.
+pub(super) fn look(
+    socket: &impl AsFd,
+    try_io: impl FnOnce(&dyn Fn() -> io::Result<usize>) -> io::Result<usize>,
+) -> Seen {
+    let peek = || peek(socket);
+    let would_block = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+    let (bytes, peeked) = match try_io(&peek) {
+        Err(error) if would_block(&error) => (Seen::FreshBytes, peek()),
+        peeked => (Seen::Bytes, peeked),
+    };
+    match peeked {
+        Err(error) if would_block(&error) => Seen::Nothing,
+        Ok(0) | Err(_) => Seen::End,
+        Ok(_) => bytes,
+    }
+}
+
+fn peek(socket: &impl AsFd) -> io::Result<usize> {
     let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-    let (_, count) = rustix::net::recv(socket, byte, flags)?;
+    let (_, count) = rustix::net::recv(socket, &mut [0; 1][..], flags)?;
     Ok(count)
 }
 
@@ -143,6 +175,30 @@ impl AsyncWrite for Stream {
             Stream::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
             Stream::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
             Stream::Secure(secure) => Pin::new(&mut **secure).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Nothing is awaited between the act of the peer and the look, so the event loop can not know.
+    #[tokio::test]
+    async fn what_the_event_loop_has_not_seen_yet_counts() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        for speaks in [true, false] {
+            let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+            let (mut near, mut far) = (Stream::Tcp(near.unwrap()), far.unwrap().0.into_std().unwrap());
+            assert!(!near.has_ended());
+            match speaks {
+                true => io::Write::write_all(&mut far, b"x").unwrap(),
+                false => drop(far),
+            }
+            assert!(near.has_ended());
         }
     }
 }

@@ -285,12 +285,17 @@ fn is_listed(retry: &Retry, reason: Reason) -> bool {
 
 /// Whether there never was a connection that could carry a request.
 fn is_connecting(reason: Reason) -> bool {
-    match reason {
-        Reason::ConnectRefused | Reason::ConnectTimeout | Reason::ConnectFailed => true,
-        Reason::TlsNameMismatch | Reason::TlsUntrusted | Reason::TlsExpired => true,
-        Reason::TlsClientCertificate | Reason::TlsHandshakeFailed => true,
-        _ => false,
-    }
+    matches!(
+        reason,
+        Reason::ConnectRefused
+            | Reason::ConnectTimeout
+            | Reason::ConnectFailed
+            | Reason::TlsNameMismatch
+            | Reason::TlsUntrusted
+            | Reason::TlsExpired
+            | Reason::TlsClientCertificate
+            | Reason::TlsHandshakeFailed
+    )
 }
 
 /// What a failure says about the endpoint.

@@ -35,4 +35,5 @@ mod tls;
 mod tls_clients;
 mod tls_ports;
 mod tunnels;
+mod tls_endpoints;
 mod upstream_tls;

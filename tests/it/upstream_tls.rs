@@ -265,6 +265,37 @@ fn an_answer_that_nobody_asked_for_is_nobodys_answer() {
 }
 
 #[test]
+fn an_answer_that_waits_behind_a_full_buffer_is_nobodys_answer() {
+    let (directory, authority) = directory();
+    let origin = SecureOrigin::start(Site { after: After::Full, ..Site::of(authority.sign(NAMES)) });
+    let proxy = Proxy::start_in(directory, &to(&[&address(&origin)], "", OWN_CA));
+    let mut client = proxy.client();
+    for _ in 0..5 {
+        assert!(client.get("/").text().starts_with("h1 "));
+        pass(Duration::from_millis(5));
+    }
+    assert_eq!(origin.connections(), 5);
+}
+
+#[test]
+fn a_check_says_that_the_endpoint_wants_a_certificate() {
+    let (directory, authority) = directory();
+    let proxy = Proxy::start_in(directory, "[[route]]\nrespond = {}\n");
+    for (protocol, alpn) in [("h1", "http/1.1"), ("h2", "h2")] {
+        let site = Site { alpn: &[alpn], clients: Some(&authority), ..Site::of(authority.sign(NAMES)) };
+        let origin = SecureOrigin::start(site);
+        let keys = format!(
+            "protocol = \"{protocol}\"\nhealth = {{ interval = \"50ms\", timeout = \"5s\", unhealthy = 1 }}\n"
+        );
+        proxy.reload_with(&to(&[&address(&origin)], &keys, OWN_CA));
+        wait_until("it is unhealthy", || proxy.states("origin") == ["unhealthy"]);
+        let status = proxy.status();
+        let why = status["upstreams"][0]["endpoints"][0]["why"].as_str().unwrap_or_default().to_owned();
+        assert!(why.starts_with("connect: tls_client_certificate: "), "{protocol}: {why}");
+    }
+}
+
+#[test]
 fn a_second_connection_resumes_the_session_of_the_first() {
     let (directory, authority) = directory();
     let origin = SecureOrigin::start(Site::of(authority.sign(NAMES)));
@@ -332,8 +363,9 @@ fn files_that_change_are_followed_without_a_reload_and_old_connections_end() {
     wait_until("it is refused", || proxy.log().contains("files refused"));
     assert!(client.get("/").text().contains("client=first.proxy"));
     authority.sign(&["second.proxy"]).write(proxy.directory(), "client");
-    let replaced = || client.get("/").text().contains("client=second.proxy");
-    assert!(comes_true(Duration::from_secs(5), replaced), "{}", proxy.log());
+    wait_until("it is replaced", || proxy.log().contains("files replaced"));
+    // At once: also before the pool is next looked through.
+    assert_eq!(client.get("/").text(), "h1 sni=- client=second.proxy tls=1.3", "{}", proxy.log());
     // An authority that is taken away is believed no longer, not even on an open connection.
     replace(&proxy.directory().join("ca.pem"), &Authority::new("somebody").pem());
     let mut answer = String::new();

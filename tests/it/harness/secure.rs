@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use h2::server::SendResponse;
+use http::{HeaderMap, Request, Response};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -39,6 +40,8 @@ pub enum After {
     KeyUpdate,
     /// Sends an answer that nobody has asked for.
     Answer,
+    /// The same in one write with the answer, whose last byte fills the buffer of the proxy.
+    Full,
 }
 
 pub const BOTH_VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -177,6 +180,8 @@ fn common_name(certificate: &CertificateDer<'_>) -> String {
     name.unwrap_or("?").to_owned()
 }
 
+const UNASKED: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked";
+
 async fn serve_h1(
     mut stream: TlsStream<TcpStream>,
     record: &Record,
@@ -189,36 +194,52 @@ async fn serve_h1(
             head.push(stream.read_u8().await?);
         }
         record.requests.fetch_add(1, Ordering::SeqCst);
-        let answer = super::ok(format!("h1 {facts}"));
+        let mut answer = super::ok(format!("h1 {facts}"));
+        if after == After::Full {
+            answer = super::ok(format!("h1 {facts:<16339}"));
+            assert_eq!(answer.len(), 16 * 1024);
+            answer.extend_from_slice(UNASKED);
+        }
         stream.write_all(&answer).await?;
         stream.flush().await?;
         match after {
-            After::Nothing => {}
+            After::Nothing | After::Full => {}
             After::KeyUpdate => {
                 stream.get_mut().1.refresh_traffic_keys().map_err(std::io::Error::other)?;
                 stream.flush().await?;
             }
             After::Answer => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\nunasked").await?;
+                stream.write_all(UNASKED).await?;
                 stream.flush().await?;
             }
         }
     }
 }
 
-/// Answers with the facts and the scheme, and with trailers.
+/// Reads each request and answers it with the facts and the scheme, and with trailers.
 async fn serve_h2(stream: TlsStream<TcpStream>, record: &Record, facts: &str) -> Result<(), h2::Error> {
     let mut connection = h2::server::handshake(stream).await?;
     while let Some(request) = connection.accept().await {
-        let (request, mut respond) = request?;
+        let (request, respond) = request?;
         record.requests.fetch_add(1, Ordering::SeqCst);
-        let scheme = request.uri().scheme_str().unwrap_or("-");
-        let body = format!("h2 {facts} scheme={scheme}");
-        let mut send = respond.send_response(Response::new(()), false)?;
-        send.send_data(Bytes::from(body), false)?;
-        let mut trailers = HeaderMap::new();
-        trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
-        send.send_trailers(trailers)?;
+        tokio::spawn(answer_h2(request, respond, facts.to_owned()));
     }
     Ok(())
+}
+
+async fn answer_h2(
+    request: Request<h2::RecvStream>,
+    mut respond: SendResponse<Bytes>,
+    facts: String,
+) -> Result<(), h2::Error> {
+    let body = format!("h2 {facts} scheme={}", request.uri().scheme_str().unwrap_or("-"));
+    let mut request = request.into_body();
+    while let Some(data) = request.data().await {
+        data?;
+    }
+    let mut send = respond.send_response(Response::new(()), false)?;
+    send.send_data(Bytes::from(body), false)?;
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+    send.send_trailers(trailers)
 }

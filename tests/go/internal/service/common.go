@@ -14,7 +14,8 @@ import (
 // longest bounds /slow.
 const longest = time.Minute
 
-// common adds what every service has: health, a slow path, an event stream, and the X-Instance field.
+// common adds what every service has: health, a slow path, an event stream, and the fields
+// X-Instance and X-Connection, the other end of the connection.
 func common(instance string, stopping *atomic.Bool, streams context.Context, handler http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { healthz(w, stopping) })
@@ -22,6 +23,7 @@ func common(instance string, stopping *atomic.Bool, streams context.Context, han
 	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) { events(w, r, instance, streams) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Instance", instance)
+		w.Header().Set("X-Connection", r.RemoteAddr)
 		if _, pattern := mux.Handler(r); pattern != "" {
 			mux.ServeHTTP(w, r)
 			return
