@@ -132,15 +132,6 @@ impl Pool {
         Ok(trunk)
     }
 
-    /// Opens a connection for bytes that are passed through: nothing of ours is said on it.
-    ///
-    /// # Errors
-    /// `ConnectRefused`, `ConnectTimeout` or `ConnectFailed`.
-    pub async fn open_raw(&self) -> Result<Stream, Reason> {
-        let limit = self.settings.get().connect_timeout.get();
-        tokio::time::timeout(limit, self.dial()).await.unwrap_or(Err(Reason::ConnectTimeout))
-    }
-
     async fn dial(&self) -> Result<Stream, Reason> {
         open(self.endpoint.address()).await.map_err(|error| {
             tracing::debug!(endpoint = self.endpoint.name(), %error, "connecting failed");
@@ -164,6 +155,27 @@ impl Pool {
             }
             age < longest && !ended
         });
+    }
+
+    /// Opens a connection for bytes that are passed through: not TLS of ours, whatever the upstream
+    /// says.
+    ///
+    /// # Errors
+    /// `ConnectRefused`, `ConnectTimeout` or `ConnectFailed`.
+    pub async fn open_raw(&self) -> Result<Stream, Reason> {
+        let limit = self.settings.get().connect_timeout.get();
+        match tokio::time::timeout(limit, open(self.endpoint.address())).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => {
+                tracing::debug!(endpoint = self.endpoint.name(), %error, "connecting failed");
+                Err(match error.kind() {
+                    io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Reason::ConnectRefused,
+                    io::ErrorKind::TimedOut => Reason::ConnectTimeout,
+                    _ => Reason::ConnectFailed,
+                })
+            }
+            Err(_) => Err(Reason::ConnectTimeout),
+        }
     }
 
     /// How many connections rest here.

@@ -1,9 +1,9 @@
 //! The words that the tests are written in: a proxy, an origin, a client, and waiting.
 
-mod authority;
 mod client;
 mod curl;
 mod http;
+mod issuer;
 mod openssl;
 mod origin;
 mod ports;
@@ -11,10 +11,10 @@ mod proxy;
 
 use std::time::{Duration, Instant};
 
-pub use authority::Authority;
 pub use client::Client;
 pub use curl::{Curl, curl};
 pub use http::{Request, ok};
+pub use issuer::Issuer;
 pub use openssl::{Session, openssl};
 pub use origin::Origin;
 pub use ports::free_address;
