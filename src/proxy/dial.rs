@@ -27,6 +27,8 @@ pub(super) enum Purpose {
     Exchanges,
     /// A tunnel, which begins in HTTP/1.1.
     Tunnel,
+    /// Bytes that are passed through: TLS, if any, is the client's.
+    Bytes,
 }
 
 /// Opens a connection. The deadline is the caller's. Cancel-safe: it is closed.
@@ -47,9 +49,14 @@ pub(super) async fn dial(
             _ => Reason::ConnectFailed,
         }
     })?;
-    match (connector, stream) {
-        (Some(connector), Stream::Tcp(tcp)) => secure(endpoint, connector, tcp, purpose).await,
-        (_, stream) => Ok(stream),
+    match (connector, purpose, stream) {
+        (Some(connector), Purpose::Exchanges, Stream::Tcp(tcp)) => {
+            secure(endpoint, connector, tcp, connector.settings().offer).await
+        }
+        (Some(connector), Purpose::Tunnel, Stream::Tcp(tcp)) => {
+            secure(endpoint, connector, tcp, Offer::H1).await
+        }
+        (_, _, stream) => Ok(stream),
     }
 }
 
@@ -78,12 +85,8 @@ async fn secure(
     endpoint: &Endpoint,
     connector: &Connector,
     tcp: TcpStream,
-    purpose: Purpose,
+    offer: Offer,
 ) -> Result<Stream, Reason> {
-    let offer = match purpose {
-        Purpose::Exchanges => connector.settings().offer,
-        Purpose::Tunnel => Offer::H1,
-    };
     let secure = connector.connect_offering(tcp, endpoint.host(), offer).await.map_err(|error| {
         tracing::debug!(endpoint = endpoint.name(), %error, "the TLS handshake failed");
         error.reason()

@@ -164,18 +164,22 @@ impl Pool {
         if self.protocol.get() == Protocol::H2 {
             return Err(Reason::TunnelImpossible);
         }
-        let stream = self.connect_raw(greeting).await?;
+        let stream = self.connect_for(Purpose::Tunnel, greeting).await?;
         Ok(Link::H1(Box::new(H1Link::new(stream))))
     }
 
     /// Opens a connection for bytes that are passed through: nothing of ours is said on it but what
-    /// it begins with.
+    /// it begins with, no TLS either.
     ///
     /// # Errors
     /// As [`Pool::connect`].
     pub async fn connect_raw(&self, greeting: Greeting) -> Result<Stream, Reason> {
+        self.connect_for(Purpose::Bytes, greeting).await
+    }
+
+    async fn connect_for(&self, purpose: Purpose, greeting: Greeting) -> Result<Stream, Reason> {
         let limit = self.settings.get().connect_timeout.get();
-        let dialling = self.dial(greeting, Purpose::Tunnel);
+        let dialling = self.dial(greeting, purpose);
         tokio::time::timeout(limit, dialling).await.unwrap_or(Err(Reason::ConnectTimeout))
     }
 

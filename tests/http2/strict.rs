@@ -187,7 +187,7 @@ async fn a_body_that_breaks_a_rule_is_a_stream_error_and_never_whole_at_the_endp
     let (endpoint, seen) = counting().await;
     let proxy = Proxy::start("", H2, &[endpoint.address]);
     let mut raw = Raw::connect(&proxy).await;
-    let bodies: [(&str, Vec<u8>, Vec<Vec<u8>>); 5] = [
+    let bodies = [
         (
             "longer than its length",
             post(&[("content-length", "3")]),

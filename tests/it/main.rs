@@ -33,7 +33,7 @@ mod tcp;
 mod timeouts;
 mod tls;
 mod tls_clients;
+mod tls_endpoints;
 mod tls_ports;
 mod tunnels;
-mod tls_endpoints;
 mod upstream_tls;

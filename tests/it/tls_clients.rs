@@ -6,8 +6,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::harness::{
-    ALL, Client, ClientAuthority, Curl, Origin, Proxy, Request, Session, comes_true, curl, free_address,
-    openssl, run, upstream,
+    ALL, Client, Curl, Issuer, Origin, Proxy, Request, Session, comes_true, curl, free_address, openssl, run,
+    upstream,
 };
 
 const HELLO: &str = "[[route]]\nrespond = { body = \"hello\" }\n";
@@ -16,12 +16,12 @@ const IDENTITY: &str = "client_identity = { subject = \"x-client-subject\", san 
 
 /// A proxy that knows the authority `ca`, and that authority with its clients `alice` (1) and
 /// `bob` (2); `stranger` is of another one.
-fn start(keys: &str, rest: &str) -> (Proxy, ClientAuthority) {
+fn start(keys: &str, rest: &str) -> (Proxy, Issuer) {
     let directory = TempDir::new().expect("a directory");
-    let authority = ClientAuthority::new(directory.path(), "ca");
+    let authority = Issuer::new(directory.path(), "ca");
     authority.issue("alice", 1);
     authority.issue("bob", 2);
-    ClientAuthority::new(directory.path(), "other").issue("stranger", 1);
+    Issuer::new(directory.path(), "other").issue("stranger", 1);
     authority.revoke("empty.crl", &[], 2040);
     authority.revoke("live.crl", &[2], 2040);
     let tls = format!("[listener.web.tls]\nself_signed = [\"one.test\"]\n{keys}");
@@ -147,7 +147,7 @@ fn a_revoked_certificate_is_refused_and_a_new_list_is_live_within_two_seconds() 
 #[test]
 fn an_expired_list_or_a_broken_authority_is_no_configuration() {
     let directory = TempDir::new().expect("a directory");
-    let authority = ClientAuthority::new(directory.path(), "ca");
+    let authority = Issuer::new(directory.path(), "ca");
     authority.revoke("old.crl", &[], 2024);
     let check = |keys: &str| {
         let tls =

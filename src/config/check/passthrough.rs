@@ -19,6 +19,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
         if config.serves(route.get_ref()) == Serves::Connections {
             listeners(config, route, findings);
             without_effect(route.get_ref(), findings);
+            upstreams(config, route.get_ref(), findings);
         }
     }
 }
@@ -68,6 +69,23 @@ fn listeners(config: &Config, route: &Spanned<Settings>, findings: &mut Findings
         );
     }
     findings.distinct(&settings.sni, "name");
+}
+
+/// TLS is the client's and ends at the endpoint: there is no place for TLS of ours.
+fn upstreams(config: &Config, route: &Settings, findings: &mut Findings<'_>) {
+    let split = route.split.iter().flat_map(|split| split.get_ref().keys());
+    for name in route.to.iter().chain(split) {
+        let upstream = config.upstreams.iter().find(|(own, _)| own.get_ref() == name.get_ref());
+        if upstream.is_some_and(|(_, upstream)| upstream.tls.on().is_some()) {
+            findings.add(
+                name.span(),
+                format!(
+                    "the upstream `{}` has `tls`, but this route passes connections through as they are",
+                    name.get_ref()
+                ),
+            );
+        }
+    }
 }
 
 /// What only a request can use.

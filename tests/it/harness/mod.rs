@@ -2,9 +2,9 @@
 
 mod authority;
 mod client;
-mod client_authority;
 mod curl;
 mod http;
+mod issuer;
 mod openssl;
 mod origin;
 mod ports;
@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 pub use authority::{Authority, replace};
 pub use client::Client;
-pub use client_authority::ClientAuthority;
 pub use curl::{Curl, curl};
 pub use http::{Request, Response, ok};
+pub use issuer::Issuer;
 pub use openssl::{Session, openssl};
 pub use origin::Origin;
 pub use ports::free_address;

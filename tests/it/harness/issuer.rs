@@ -8,29 +8,29 @@ use rcgen::{
 };
 
 /// An authority; its files are written into one directory.
-pub struct ClientAuthority {
+pub struct Issuer {
     name: String,
-    issuer: CertifiedIssuer<'static, KeyPair>,
+    certified: CertifiedIssuer<'static, KeyPair>,
     directory: PathBuf,
 }
 
-impl ClientAuthority {
+impl Issuer {
     /// Writes its certificate as `NAME.pem`.
-    pub fn new(directory: &Path, name: &str) -> ClientAuthority {
+    pub fn new(directory: &Path, name: &str) -> Issuer {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("randomness");
-        let issuer = CertifiedIssuer::self_signed(parameters, key).expect("a certificate");
-        let authority = ClientAuthority { name: name.to_owned(), issuer, directory: directory.to_owned() };
+        let certified = CertifiedIssuer::self_signed(parameters, key).expect("a certificate");
+        let authority = Issuer { name: name.to_owned(), certified, directory: directory.to_owned() };
         authority.write_as(name);
         authority
     }
 
     /// Writes its certificate as `FILE.pem`.
     pub fn write_as(&self, file: &str) {
-        put(&self.directory.join(format!("{file}.pem")), &self.issuer.pem());
+        put(&self.directory.join(format!("{file}.pem")), &self.certified.pem());
     }
 
     /// Writes `NAME.pem` and `NAME.key` of a client, with that serial number.
@@ -41,7 +41,7 @@ impl ClientAuthority {
         parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.serial_number = Some(SerialNumber::from(serial));
         let key = KeyPair::generate().expect("randomness");
-        let certificate = parameters.signed_by(&key, &self.issuer).expect("a certificate");
+        let certificate = parameters.signed_by(&key, &self.certified).expect("a certificate");
         put(&self.directory.join(format!("{name}.pem")), &certificate.pem());
         put(&self.directory.join(format!("{name}.key")), &key.serialize_pem());
     }
@@ -62,7 +62,7 @@ impl ClientAuthority {
             revoked_certs: revoked.collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
-        let list = list.signed_by(&self.issuer).expect("a list");
+        let list = list.signed_by(&self.certified).expect("a list");
         put(&self.directory.join(file), &list.pem().expect("a list"));
     }
 }
