@@ -316,3 +316,21 @@ async fn an_endpoint_that_is_silent_inside_a_stream_is_found_out_by_ping() {
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     assert_eq!(client.ask(ask("GET", "/"), b"").await.unwrap().status(), 200);
 }
+
+#[tokio::test]
+async fn an_endpoint_that_answers_ping_keeps_its_quiet_streams() {
+    let endpoint = Endpoint::start(|_, mut respond| async move {
+        let mut stream = respond.send_response(http::Response::new(()), false).unwrap();
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        stream.send_data("late".into(), true).unwrap();
+    })
+    .await;
+    let upstream = format!("{H2}\nconnections = {{ h2_ping_interval = \"50ms\" }}");
+    let proxy = Proxy::start("", &upstream, &[endpoint.address]);
+    let mut client = proxy.client().await;
+    for _ in 0..2 {
+        let response = client.ask(ask("GET", "/"), b"").await.unwrap();
+        assert_eq!(read(response.into_body()).await.unwrap().0, b"late");
+    }
+    assert_eq!(endpoint.connections.load(SeqCst), 1);
+}

@@ -233,16 +233,24 @@ async fn wait_for_silence(mut pings: PingPong, gauge: &Gauge, streams: &Cell<usi
         tokio::time::sleep(interval.saturating_sub(gauge.heard().elapsed())).await;
         if streams.get() == 0 {
             tokio::time::sleep(interval).await;
-        } else if gauge.heard().elapsed() >= interval {
-            let asked = Instant::now();
-            let answered = tokio::time::timeout(interval, pings.ping(Ping::opaque())).await;
-            if answered.is_err() && gauge.heard() < asked {
-                return;
-            }
-            if matches!(answered, Ok(Err(_))) {
-                // The connection has ended, and its task will see it.
-                return std::future::pending().await;
-            }
+        } else if gauge.heard().elapsed() >= interval && is_silent(&mut pings, gauge, interval).await {
+            return;
+        }
+    }
+}
+
+/// Asks by PING; `true` when nothing came for an interval after it. There can be only one PING at a
+/// time, so its answer is awaited for as long as anything else comes.
+async fn is_silent(pings: &mut PingPong, gauge: &Gauge, interval: Duration) -> bool {
+    let mut asked = Instant::now();
+    let mut pong = pin!(pings.ping(Ping::opaque()));
+    loop {
+        match tokio::time::timeout(interval, &mut pong).await {
+            Ok(Ok(_)) => return false,
+            // The connection has ended, and its task will see it.
+            Ok(Err(_)) => return std::future::pending().await,
+            Err(_) if gauge.heard() < asked => return true,
+            Err(_) => asked = Instant::now(),
         }
     }
 }
