@@ -3,10 +3,10 @@
 /// Where the search for the empty line stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scan {
-    /// Bytes looked at.
-    seen: usize,
+    /// Bytes looked at; heads are bounded far below 4 GiB.
+    seen: u32,
     /// Where the current line starts.
-    line: usize,
+    line: u32,
     /// An empty line before the head was skipped.
     skipped: bool,
 }
@@ -34,33 +34,41 @@ impl Scan {
     /// The length of the head including its empty line, when it is complete. `bytes` is the same
     /// buffer as at the last call with more at its end.
     pub fn end_of_head(&mut self, bytes: &[u8]) -> Result<Option<usize>, BareLineFeed> {
-        while let Some(offset) = memchr::memchr(b'\n', &bytes[self.seen.min(bytes.len())..]) {
-            let feed = self.seen + offset;
+        while let Some(feed) = self.next_feed(bytes) {
             if feed == 0 || bytes[feed - 1] != b'\r' {
                 return Err(BareLineFeed);
             }
-            let is_empty = feed - 1 == self.line;
-            (self.seen, self.line) = (feed + 1, feed + 1);
+            let is_empty = feed - 1 == self.line as usize;
+            self.begin_line(feed + 1);
             if is_empty {
                 return Ok(Some(feed + 1));
             }
         }
-        self.seen = bytes.len();
+        self.seen = bytes.len() as u32;
         Ok(None)
     }
 
     /// The same for lines that may end with a bare line feed.
     pub fn end_of_bare_head(&mut self, bytes: &[u8]) -> Option<usize> {
-        while let Some(offset) = memchr::memchr(b'\n', bytes.get(self.seen..).unwrap_or_default()) {
-            let feed = self.seen + offset;
-            let line = bytes.get(self.line..feed).unwrap_or_default();
-            (self.seen, self.line) = (feed + 1, feed + 1);
+        while let Some(feed) = self.next_feed(bytes) {
+            let line = bytes.get(self.line as usize..feed).unwrap_or_default();
+            self.begin_line(feed + 1);
             if matches!(line, b"" | b"\r") {
                 return Some(feed + 1);
             }
         }
-        self.seen = bytes.len();
+        self.seen = bytes.len() as u32;
         None
+    }
+
+    /// Where the next line feed is.
+    fn next_feed(&self, bytes: &[u8]) -> Option<usize> {
+        let seen = self.seen as usize;
+        memchr::memchr(b'\n', bytes.get(seen..).unwrap_or_default()).map(|offset| seen + offset)
+    }
+
+    fn begin_line(&mut self, at: usize) {
+        (self.seen, self.line) = (at as u32, at as u32);
     }
 }
 

@@ -29,6 +29,25 @@ impl Scheme {
     }
 }
 
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+impl TlsVersion {
+    /// As logs and metrics name it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TlsVersion::Tls12 => "1.2",
+            TlsVersion::Tls13 => "1.3",
+        }
+    }
+}
+
 /// Who asks: facts of the connection.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -39,7 +58,7 @@ pub struct Client {
     /// Plain or TLS.
     pub scheme: Scheme,
     /// The version of TLS; `None` on clear text.
-    pub tls: Option<&'static str>,
+    pub tls: Option<TlsVersion>,
     /// What its certificate says, when it has shown one.
     pub identity: Option<Arc<Identity>>,
     /// Number of the listener in the snapshot, for routes that name listeners.

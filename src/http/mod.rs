@@ -16,7 +16,7 @@ pub mod recode;
 pub mod upgrade;
 pub mod validate;
 
-pub use exchange::{Client, Exchange, Scheme};
+pub use exchange::{Client, Exchange, Scheme, TlsVersion};
 pub use fields::{Field, Fields, Span};
 pub use framing::Framing;
 pub use head::{Method, RequestHead, ResponseHead, Version};

@@ -19,6 +19,7 @@ use super::Buffer;
 use super::certs::{CertificateError, CertificateStore, Demand, Trust, TrustStore};
 use super::client_hello::{self, HelloError};
 use super::turn::{Occupancy, Places, Turn};
+pub use crate::http::TlsVersion as Version;
 
 /// Tickets after a full TLS 1.3 handshake. rustls sends 2, for browsers that open connections in
 /// parallel; they speak HTTP/2 to us over one, and a service keeps only the newest ticket. Each
@@ -67,29 +68,10 @@ impl Protocol {
     }
 }
 
-/// A version of TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Version {
-    /// RFC 5246.
-    Tls12,
-    /// RFC 8446.
-    Tls13,
-}
-
-impl Version {
-    /// As logs and metrics name it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Tls12 => "1.2",
-            Self::Tls13 => "1.3",
-        }
-    }
-
-    fn and_newer(self) -> Vec<&'static SupportedProtocolVersion> {
-        match self {
-            Self::Tls12 => vec![&rustls::version::TLS13, &rustls::version::TLS12],
-            Self::Tls13 => vec![&rustls::version::TLS13],
-        }
+fn and_newer(version: Version) -> Vec<&'static SupportedProtocolVersion> {
+    match version {
+        Version::Tls12 => vec![&rustls::version::TLS13, &rustls::version::TLS12],
+        Version::Tls13 => vec![&rustls::version::TLS13],
     }
 }
 
@@ -246,7 +228,7 @@ impl Offer {
     ) -> Result<Offer, TlsError> {
         let verifier = trust.as_ref().map_or_else(|| Arc::new(NoClientAuth) as _, |it| it.verifier.clone());
         let mut config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(&settings.min_version.and_newer())?
+            .with_protocol_versions(&and_newer(settings.min_version))?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(store.clone());
         config.alpn_protocols = settings.protocols.iter().map(|one| one.alpn().to_vec()).collect();

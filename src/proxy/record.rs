@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::worker::{Room, View, Worker};
-use crate::http::{Name, Reason};
+use crate::http::{Name, Reason, TlsVersion};
 use crate::observe::access::{Attempt, Batch, Line};
 use crate::observe::metrics::RouteId;
 use crate::snapshot::{Listener, Route};
@@ -79,7 +79,7 @@ fn write_line(
         request_id: room.exchange.request_id(),
         user_agent: field(Name::UserAgent),
         referer: field(Name::Referer),
-        tls: room.exchange.client.tls,
+        tls: room.exchange.client.tls.map(TlsVersion::as_str),
         tls_client: room.exchange.client.identity.as_ref().map(|identity| identity.subject.as_bytes()),
     };
     let attempts = room.failed.iter().map(|failed| Attempt {

@@ -173,7 +173,7 @@ async fn greet_tls(mut visit: Visit, acceptor: Arc<Acceptor>, stream: TcpStream,
     };
     let handshake = Handshake::of(stream.get_ref().1);
     visit.worker.shard.handshake(visit.listener.counted, counted(&handshake));
-    visit.peer.tls = Some(handshake.version.as_str());
+    visit.peer.tls = Some(handshake.version);
     if let Err(error) = introduce(&mut visit, stream.get_ref().1.peer_certificates()) {
         tracing::debug!(listener = &*visit.listener.name, %error, "client refused");
         return;
