@@ -256,6 +256,10 @@ impl Default for Tls {
 pub struct Connections {
     /// Longest time until a connection stands. Default: 500ms.
     pub connect_timeout: Timeout,
+    /// The same where no other endpoint is left to try, if it is longer: one lost SYN, or a full
+    /// accept queue, need not cost a request (RFC 6298: a SYN is sent again after 1 s).
+    /// Default: 1500ms; 0 = as `connect_timeout`.
+    pub last_connect_timeout: Limit<Duration>,
     /// Idle connections that are kept, per endpoint and worker. Default: 128; 0 = none.
     pub max_idle: u32,
     /// How long an idle one is kept, less when the endpoint shows so. Default: 60s.
@@ -276,6 +280,7 @@ impl Default for Connections {
     fn default() -> Connections {
         Connections {
             connect_timeout: Timeout::from_millis(500),
+            last_connect_timeout: Limit::At(Duration::from_millis(1500)),
             max_idle: 128,
             idle_timeout: Timeout::from_secs(60),
             max_age: Limit::At(Duration::from_secs(600)),

@@ -9,6 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::Pending;
 use crate::endpoint::Address;
+use crate::net::connector::Offer;
 use crate::net::proxy_protocol::Greeting;
 use crate::net::{self, Connector, tls};
 
@@ -94,6 +95,8 @@ pub struct SecureDial {
     pub connector: Arc<Connector>,
     /// What each connection begins with.
     pub greeting: Greeting,
+    /// The versions of HTTP on offer.
+    pub offer: Offer,
 }
 
 impl Dial for SecureDial {
@@ -103,7 +106,8 @@ impl Dial for SecureDial {
                 return Err(io::ErrorKind::Unsupported.into());
             };
             let tcp = greeted(TcpStream::connect(address).await?, self.greeting).await?;
-            let secure = self.connector.connect(tcp, &target.host).await.map_err(io::Error::other)?;
+            let connecting = self.connector.connect(tcp, &target.host, self.offer);
+            let secure = connecting.await.map_err(io::Error::other)?;
             Ok(Box::new(net::Stream::Secure(secure)) as Box<dyn Stream>)
         })
     }

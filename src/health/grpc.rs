@@ -5,17 +5,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, StatusCode, header};
 use tokio::time::timeout;
 
+use super::http2::{broken, drive};
 use super::{Check, Dial, Pending, Probe, ProbeError, target};
 use crate::endpoint::Endpoint;
 use crate::http::grpc::percent_decoded;
 
-/// Bytes of the fields of an answer; the h2 crate alone would take 16 MiB.
-const MAX_HEADER_BYTES: u32 = 32 << 10;
 /// Bytes of an answer, whose message has two.
 const MAX_BODY: usize = 1 << 10;
 /// Bytes of an error message that are shown.
@@ -37,25 +36,13 @@ impl GrpcProbe {
     async fn ask(&self, endpoint: &Endpoint) -> Result<(), ProbeError> {
         let address = target(endpoint, self.settings.port);
         let stream = self.dial.dial(&address).await.map_err(ProbeError::Connect)?;
-        let handshake =
-            Builder::new().max_header_list_size(MAX_HEADER_BYTES).enable_push(false).handshake(stream);
-        let (sender, connection) = handshake.await.map_err(ProbeError::Exchange2)?;
-        let exchange = self.exchange(endpoint, sender);
-        tokio::pin!(exchange);
-        // Driven here and not in a task, so that a check that is given up ends the connection.
-        tokio::select! {
-            result = &mut exchange => result,
-            ended = connection => match ended {
-                Ok(()) => exchange.await,
-                Err(error) => Err(ProbeError::Exchange2(error)),
-            },
-        }
+        drive(stream, |sender| self.exchange(endpoint, sender)).await
     }
 
     async fn exchange(&self, endpoint: &Endpoint, sender: SendRequest<Bytes>) -> Result<(), ProbeError> {
-        let sender = sender.ready().await.map_err(ProbeError::Exchange2)?;
+        let sender = sender.ready().await.map_err(broken)?;
         let (response, _stream) = self.call(endpoint, sender)?;
-        let response = response.await.map_err(ProbeError::Exchange2)?;
+        let response = response.await.map_err(broken)?;
         if response.status() != StatusCode::OK {
             return Err(ProbeError::Status(response.status().as_u16()));
         }
@@ -76,7 +63,7 @@ impl GrpcProbe {
         endpoint: &Endpoint,
         mut sender: SendRequest<Bytes>,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), ProbeError> {
-        let uri = format!("http://{}/grpc.health.v1.Health/Check", endpoint.authority());
+        let uri = format!("{}://{}/grpc.health.v1.Health/Check", self.dial.scheme(), endpoint.authority());
         let request = Request::post(uri)
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")

@@ -40,20 +40,7 @@ impl Http2Probe {
         endpoint: &Endpoint,
         stream: Box<dyn Stream>,
     ) -> Result<(), ProbeError> {
-        let handshake =
-            Builder::new().max_header_list_size(MAX_HEADER_BYTES).enable_push(false).handshake(stream);
-        let (sender, connection) = handshake.await.map_err(ProbeError::Exchange2)?;
-        let exchange = self.exchange(endpoint, sender);
-        tokio::pin!(exchange);
-        // The connection is driven here and not in a task, so that a check that is given up ends it.
-        // It may end before the answer has been looked at.
-        tokio::select! {
-            result = &mut exchange => result,
-            ended = connection => match ended {
-                Ok(()) => exchange.await,
-                Err(error) => Err(broken(error)),
-            },
-        }
+        drive(stream, |sender| self.exchange(endpoint, sender)).await
     }
 
     async fn exchange(
@@ -87,10 +74,33 @@ impl Http2Probe {
 }
 
 /// What it means that an exchange broke.
-fn broken(error: h2::Error) -> ProbeError {
+pub(super) fn broken(error: h2::Error) -> ProbeError {
     match error.get_io().and_then(late_refusal) {
         Some(_) => ProbeError::ClientCertificate,
         None => ProbeError::Exchange2(error),
+    }
+}
+
+/// Begins HTTP/2 and makes one exchange. The connection is driven here and not in a task, so that a
+/// check that is given up ends it; it may end before the answer has been looked at.
+pub(super) async fn drive<F>(
+    stream: Box<dyn Stream>,
+    exchange: impl FnOnce(SendRequest<bytes::Bytes>) -> F,
+) -> Result<(), ProbeError>
+where
+    F: Future<Output = Result<(), ProbeError>>,
+{
+    let handshake =
+        Builder::new().max_header_list_size(MAX_HEADER_BYTES).enable_push(false).handshake(stream);
+    let (sender, connection) = handshake.await.map_err(broken)?;
+    let exchange = exchange(sender);
+    tokio::pin!(exchange);
+    tokio::select! {
+        result = &mut exchange => result,
+        ended = connection => match ended {
+            Ok(()) => exchange.await,
+            Err(error) => Err(broken(error)),
+        },
     }
 }
 

@@ -166,21 +166,13 @@ impl Connector {
         self.current.load().expires
     }
 
-    /// Makes the handshake with the endpoint that is called `host`, a name or an address. The
-    /// deadline is the caller's. Cancel-safe: the connection is closed.
+    /// Makes the handshake with the endpoint that is called `host`, a name or an address, with these
+    /// versions of HTTP on offer. The deadline is the caller's. Cancel-safe: the connection is closed.
     ///
     /// # Errors
     /// The endpoint does not show what it must, does not take what it is shown, or does not speak
     /// TLS. In TLS 1.3 it looks at our certificate only after that: see [`late_refusal`].
-    pub async fn connect(&self, stream: TcpStream, host: &str) -> Result<Box<Secure>, ConnectError> {
-        self.connect_offering(stream, host, self.settings.offer).await
-    }
-
-    /// The same with other versions of HTTP on offer than those of the settings.
-    ///
-    /// # Errors
-    /// As [`Connector::connect`].
-    pub async fn connect_offering(
+    pub async fn connect(
         &self,
         stream: TcpStream,
         host: &str,

@@ -10,6 +10,7 @@ use super::recoded::Recoded;
 use super::replay::Upload;
 use super::worker::{Fleet, Room, Worker};
 use crate::clock::{Millis, Timer};
+use crate::config::listener::Limits;
 use crate::http::grpc::{self, Dialect};
 use crate::http::{Name, Reason, RequestHead, Version};
 use crate::snapshot::{Listener, Route};
@@ -36,23 +37,27 @@ pub(super) struct Call<'call, C> {
     pub fleet: &'call Fleet,
     /// When the whole exchange must be over, and what it means when it is not.
     pub until: Deadline,
-    pub patience: Patience,
+    pub patience: Patience<'call>,
 }
 
-/// How long a listener waits for its clients.
+/// How long a listener waits for its clients. A reference, since open connections hold it.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    /// Longest silence between bytes of a request body.
-    pub body: Duration,
-    /// Longest time without progress while the client does not read.
-    pub write: Duration,
-}
+pub struct Patience<'listener>(&'listener Limits);
 
-impl Patience {
+impl<'listener> Patience<'listener> {
     /// The patience of a listener.
-    pub fn of(listener: &Listener) -> Patience {
-        let limits = &listener.settings.limits;
-        Patience { body: limits.body_timeout.get(), write: limits.write_timeout.get() }
+    pub fn of(listener: &'listener Listener) -> Patience<'listener> {
+        Patience(&listener.settings.limits)
+    }
+
+    /// Longest silence between bytes of a request body.
+    pub fn body(self) -> Duration {
+        self.0.body_timeout.get()
+    }
+
+    /// Longest time without progress while the client does not read.
+    pub fn write(self) -> Duration {
+        self.0.write_timeout.get()
     }
 }
 
@@ -205,7 +210,7 @@ impl Attempt {
         let last = self.upload.last_progress(clock).max(self.download.last_progress(clock));
         // A client that goes on talking to an endpoint which has ended is cut before long.
         let idle = call.route.timeouts.idle.get();
-        let patience = if self.download.is_done() { call.patience.write.min(idle) } else { idle };
+        let patience = if self.download.is_done() { call.patience.write().min(idle) } else { idle };
         (last.after(Some(patience)), Reason::IdleTimeout)
     }
 
@@ -276,7 +281,7 @@ impl Attempt {
         if sending && self.upload.waits_for() == End::Source {
             // A gRPC stream may be quiet for as long as its route allows.
             let is_call = grpc::dialect(&call.room.exchange) == Some(Dialect::Native);
-            let silence = if is_call { call.route.timeouts.idle.get() } else { call.patience.body };
+            let silence = if is_call { call.route.timeouts.idle.get() } else { call.patience.body() };
             return (progress.after(Some(silence)), Reason::RequestTimeout);
         }
         let since = self.begun.max(progress);
@@ -287,7 +292,7 @@ impl Attempt {
         let clock = &call.worker.timers;
         let (up, down) = (self.upload.last_progress(clock), self.download.last_progress(clock));
         match self.download.waits_for() {
-            End::Sink => (down.after(Some(call.patience.write)), Reason::ClientStalled),
+            End::Sink => (down.after(Some(call.patience.write())), Reason::ClientStalled),
             End::Source => (up.max(down).after(Some(call.route.timeouts.idle.get())), Reason::IdleTimeout),
         }
     }

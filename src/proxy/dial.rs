@@ -87,7 +87,7 @@ async fn secure(
     tcp: TcpStream,
     offer: Offer,
 ) -> Result<Stream, Reason> {
-    let secure = connector.connect_offering(tcp, endpoint.host(), offer).await.map_err(|error| {
+    let secure = connector.connect(tcp, endpoint.host(), offer).await.map_err(|error| {
         tracing::debug!(endpoint = endpoint.name(), %error, "the TLS handshake failed");
         error.reason()
     })?;

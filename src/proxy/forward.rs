@@ -16,7 +16,7 @@ use super::worker::Failed;
 use crate::endpoint::{Endpoint, InFlight};
 use crate::health::Outcome;
 use crate::http::reason::Side;
-use crate::http::{Exchange, Framing, Reason, upgrade};
+use crate::http::{Exchange, Framing, Reason, Version, upgrade};
 use crate::net::wire::GATHER;
 use crate::proxy::link::h1::announced_idle_timeout;
 use crate::route::settings::{HostHeader, Retry, RetryMethods, RetryOn};
@@ -93,7 +93,9 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
         return Err(Failure { reason: Reason::UnexpectedUpgrade, repeats: Repeats::Work });
     }
     learn(call, pool.endpoint());
-    call.room.journal.answered(pool.endpoint(), status);
+    let over_h2 = call.room.exchange.request.version == Version::Http2;
+    // RFC 8441 §5: what is 101 to the endpoint is 200 to a client of HTTP/2.
+    call.room.journal.answered(pool.endpoint(), if opens && over_h2 { 200 } else { status });
     reply::outbound(call.route, call.room);
     call.client.respond(&call.room.exchange, &call.worker.timers);
     let streamed = if opens {
@@ -121,7 +123,8 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
 /// An idle connection, or a new one.
 async fn connection<C: Client>(call: &Call<'_, C>, pool: &Rc<Pool>, fresh: bool) -> Result<Link, Failure> {
     if call.room.exchange.request.asks_for_tunnel() {
-        let connected = Box::pin(pool.connect_for_tunnel(call.room.greeting)).await;
+        let connected =
+            Box::pin(pool.connect_for_tunnel(call.room.greeting, call.fleet.resort(&call.room.tried))).await;
         return connected.map_err(|reason| Failure { reason, repeats: Repeats::Nothing });
     }
     let certainty = if is_repeatable(call) { Certainty::Usual } else { Certainty::Sure };
@@ -130,7 +133,7 @@ async fn connection<C: Client>(call: &Call<'_, C>, pool: &Rc<Pool>, fresh: bool)
         return Ok(link);
     }
     // Boxed: connecting is rare, and its future would make every idle connection larger.
-    let connected = Box::pin(pool.connect(call.room.greeting)).await;
+    let connected = Box::pin(pool.connect(call.room.greeting, call.fleet.resort(&call.room.tried))).await;
     connected.map_err(|reason| Failure { reason, repeats: Repeats::Nothing })
 }
 

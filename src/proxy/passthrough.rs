@@ -163,7 +163,7 @@ async fn connect(
         let endpoint = pool.endpoint().clone();
         let in_flight = InFlight::begin(endpoint.clone());
         let begun = Instant::now();
-        match pool.connect_raw(pool.greeting(&room.exchange.client)).await {
+        match pool.connect_raw(pool.greeting(&room.exchange.client), fleet.resort(&room.tried)).await {
             Ok(stream) => return Ok((pool, in_flight, stream)),
             Err(reason) => last = reason,
         }

@@ -48,6 +48,15 @@ pub enum Certainty {
     Sure,
 }
 
+/// Whether there is another endpoint to go to when this one can not be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resort {
+    /// There is.
+    More,
+    /// This is the last one.
+    Last,
+}
+
 impl Pool {
     /// An empty pool.
     pub fn new(endpoint: Arc<Endpoint>, settings: &Upstream, connector: Option<Arc<Connector>>) -> Pool {
@@ -144,8 +153,8 @@ impl Pool {
     /// # Errors
     /// `ConnectRefused`, `ConnectTimeout`, `ConnectFailed`, what a TLS handshake fails by, or
     /// `UpstreamH2` when the endpoint does not speak the protocol.
-    pub async fn connect(&self, greeting: Greeting) -> Result<Link, Reason> {
-        let limit = self.settings.get().connect_timeout.get();
+    pub async fn connect(&self, greeting: Greeting, resort: Resort) -> Result<Link, Reason> {
+        let limit = self.limit(resort);
         let connecting = async {
             match self.protocol.get() {
                 Protocol::H1 => self.open(greeting).await,
@@ -160,11 +169,11 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Pool::connect`], or `TunnelImpossible`.
-    pub async fn connect_for_tunnel(&self, greeting: Greeting) -> Result<Link, Reason> {
+    pub async fn connect_for_tunnel(&self, greeting: Greeting, resort: Resort) -> Result<Link, Reason> {
         if self.protocol.get() == Protocol::H2 {
             return Err(Reason::TunnelImpossible);
         }
-        let stream = self.connect_for(Purpose::Tunnel, greeting).await?;
+        let stream = self.connect_for(Purpose::Tunnel, greeting, resort).await?;
         Ok(Link::H1(Box::new(H1Link::new(stream))))
     }
 
@@ -173,14 +182,29 @@ impl Pool {
     ///
     /// # Errors
     /// As [`Pool::connect`].
-    pub async fn connect_raw(&self, greeting: Greeting) -> Result<Stream, Reason> {
-        self.connect_for(Purpose::Bytes, greeting).await
+    pub async fn connect_raw(&self, greeting: Greeting, resort: Resort) -> Result<Stream, Reason> {
+        self.connect_for(Purpose::Bytes, greeting, resort).await
     }
 
-    async fn connect_for(&self, purpose: Purpose, greeting: Greeting) -> Result<Stream, Reason> {
-        let limit = self.settings.get().connect_timeout.get();
+    async fn connect_for(
+        &self,
+        purpose: Purpose,
+        greeting: Greeting,
+        resort: Resort,
+    ) -> Result<Stream, Reason> {
+        let limit = self.limit(resort);
         let dialling = self.dial(greeting, purpose);
         tokio::time::timeout(limit, dialling).await.unwrap_or(Err(Reason::ConnectTimeout))
+    }
+
+    /// How long a connection is waited for.
+    fn limit(&self, resort: Resort) -> Duration {
+        let settings = self.settings.get();
+        let usual = settings.connect_timeout.get();
+        match (resort, settings.last_connect_timeout.get()) {
+            (Resort::Last, Some(last)) => usual.max(last.get()),
+            (Resort::Last, None) | (Resort::More, _) => usual,
+        }
     }
 
     /// A stream on a connection that has room, or on one that is opened when it is our turn.

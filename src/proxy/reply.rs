@@ -167,7 +167,7 @@ pub(super) async fn send<C: Client>(
     client: &mut C,
     room: &mut Room,
     timer: &Timer,
-    patience: Patience,
+    patience: Patience<'_>,
 ) -> Ended {
     room.journal.status = room.exchange.response.status;
     if room.exchange.response.status == Reason::ClientClosed.status() {
@@ -175,7 +175,7 @@ pub(super) async fn send<C: Client>(
         return Ended::Broken;
     }
     client.respond(&room.exchange, &worker.timers);
-    let due = worker.timers.now().after(Some(patience.write));
+    let due = worker.timers.now().after(Some(patience.write()));
     let Exchange { reply, download, .. } = &mut room.exchange;
     let mut bytes = Reply { bytes: reply, none: Fields::default() };
     let mut body = Recoded { source: &mut bytes, recoder: download.as_deref_mut() };

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustc_hash::FxHashMap;
 
 use super::journal::Journal;
-use super::pool::Pool;
+use super::pool::{Pool, Resort};
 use super::replay::Replay;
 use crate::balance::PickContext;
 use crate::clock::Timers;
@@ -231,6 +231,11 @@ impl Fleet {
     pub fn has_other(&self, tried: &[Arc<Endpoint>]) -> bool {
         let members = self.members.borrow();
         members.as_ref().is_some_and(|members| members.membership.set.len() > tried.len() + 1)
+    }
+
+    /// The same for the patience with the endpoint that was picked.
+    pub fn resort(&self, tried: &[Arc<Endpoint>]) -> Resort {
+        if self.has_other(tried) { Resort::More } else { Resort::Last }
     }
 
     /// Follows the membership when it has changed: one relaxed load when it has not.

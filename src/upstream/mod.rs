@@ -19,8 +19,9 @@ use tracing::{debug, info, warn};
 use crate::balance::Cursor;
 use crate::config::upstream as settings;
 use crate::endpoint::{CheckState, EjectionCause, Endpoint, Moment};
-use crate::health::{Dial, Outlier, PlainDial, SecureDial, Verdict};
+use crate::health::{CheckKind, Dial, Outlier, PlainDial, SecureDial, Verdict};
 use crate::net::Connector;
+use crate::net::connector::Offer;
 use crate::net::proxy_protocol::Greeting;
 
 mod background;
@@ -124,7 +125,12 @@ impl Upstream {
             Some(_) | None => Greeting::Silent,
         };
         match &self.connector {
-            Some(connector) => Arc::new(SecureDial { connector: connector.clone(), greeting }),
+            Some(connector) => {
+                let asks_grpc = self.settings.health.on().is_some_and(|check| check.check == CheckKind::Grpc);
+                // gRPC is HTTP/2, whatever requests are made in.
+                let offer = if asks_grpc { Offer::H2 } else { connector.settings().offer };
+                Arc::new(SecureDial { connector: connector.clone(), greeting, offer })
+            }
             None => Arc::new(PlainDial { greeting }),
         }
     }

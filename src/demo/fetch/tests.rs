@@ -37,7 +37,8 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str) -
         head.push(stream.read_u8().await.unwrap());
     }
     stream.write_all(answer.as_bytes()).await.unwrap();
-    stream.flush().await.unwrap();
+    // With close_notify, so that the end is no cut.
+    stream.shutdown().await.unwrap();
     String::from_utf8(head).unwrap()
 }
 
