@@ -19,12 +19,14 @@
 //!
 //! # The walk of a request
 //!
-//! 1. `server/accept.rs` takes a connection, `net/tls.rs` its handshake, each with a deadline.
+//! 1. `server/accept.rs` takes a connection, `server/proxied.rs` its PROXY header, `net/tls.rs` its
+//!    handshake, each with a deadline.
 //! 2. `server/h1.rs` or `server/h2.rs` reads a head; `http/validate.rs` refuses what is not strict.
 //! 3. `proxy/mod.rs` pins the snapshot and asks `route/mod.rs` for the route.
 //! 4. Middlewares see the [`http::exchange::Exchange`] in order.
 //! 5. `proxy/forward.rs` holds the deadline and the retry loop, `upstream` picks an endpoint.
-//! 6. `proxy/attempt.rs` sends the request and streams both ways through `proxy/pump.rs`.
+//! 6. `proxy/attempt.rs` sends the request and streams both ways through `proxy/pump.rs`; an upgrade
+//!    or CONNECT becomes a tunnel through the same pumps.
 //! 7. The outcome goes to `health/outlier.rs`, the metrics and the access log.
 
 pub mod clock;

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 pub use failure::{ConnectError, late_refusal};
-pub use load::{ConnectorError, Key};
+pub use load::{Anybody, ConnectorError, Key};
 
 use super::certs::Files;
 use super::secure::Secure;

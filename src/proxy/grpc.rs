@@ -2,12 +2,12 @@
 //! when its answer breaks off.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::attempt::Call;
 use super::client::Client;
-use super::pump::{Pump, Source};
+use super::pump::{Nothing, Pump};
 use super::recoded::Recoded;
 use super::worker::{Room, Worker};
 use crate::clock::Millis;
@@ -50,7 +50,7 @@ pub(super) async fn end<C: Client>(call: &mut Call<'_, C>, reason: Reason) -> bo
     }
     let mut trailers = Fields::default();
     grpc::put_status(reason, &mut trailers);
-    let mut last = Last(trailers);
+    let mut last = Nothing(trailers);
     let mut body = Recoded { source: &mut last, recoder: exchange.download.as_deref_mut() };
     let now = call.worker.timers.now();
     let mut pump = Pump::starting_at(now);
@@ -60,23 +60,4 @@ pub(super) async fn end<C: Client>(call: &mut Call<'_, C>, reason: Reason) -> bo
         Poll::Pending => call.timer.poll(context, due).map(|()| false),
     })
     .await
-}
-
-/// The end of a body: nothing but trailers.
-struct Last(Fields);
-
-impl Source for Last {
-    fn poll_payload(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Reason>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn payload(&self) -> &[u8] {
-        &[]
-    }
-
-    fn consume(&mut self, _: usize) {}
-
-    fn trailers(&self) -> &Fields {
-        &self.0
-    }
 }

@@ -21,9 +21,9 @@ pub trait Source {
     fn trailers(&self) -> &Fields;
 }
 
-/// A body of no bytes.
+/// A body of no bytes, with these trailers.
 #[derive(Debug, Default)]
-pub struct Nothing(Fields);
+pub struct Nothing(pub Fields);
 
 impl Source for Nothing {
     fn poll_payload(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Reason>> {
