@@ -63,20 +63,28 @@ impl Origin {
             record: Arc::default(),
             running: None,
         };
-        origin.start();
+        // Another process may take the port between its choice and its use.
+        while let Err(error) = origin.try_start() {
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
+            origin.address = free_address();
+        }
         origin
     }
 
     /// Listens (again).
     pub fn start(&mut self) {
-        let listener = TcpListener::bind(self.address)
-            .unwrap_or_else(|error| panic!("origin can not listen on {}: {error}", self.address));
+        self.try_start().unwrap_or_else(|error| panic!("origin can not listen on {}: {error}", self.address));
+    }
+
+    fn try_start(&mut self) -> io::Result<()> {
+        let listener = TcpListener::bind(self.address)?;
         let (ends, streams) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (script, record) = (self.script.clone(), self.record.clone());
         let (inner_ends, inner_streams) = (ends.clone(), streams.clone());
         let thread =
             std::thread::spawn(move || accept(&listener, &inner_ends, &inner_streams, &script, &record));
         self.running = Some(Running { ends, streams, thread });
+        Ok(())
     }
 
     /// Stops as a killed process does: all connections end, new ones are refused.
