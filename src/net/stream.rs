@@ -70,6 +70,14 @@ impl Stream {
         }
     }
 
+    /// Whether what is written goes to the socket as it is.
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Stream::Tcp(_) | Stream::Unix(_) => true,
+            Stream::Tls(_) | Stream::Secure(_) => false,
+        }
+    }
+
     /// Closes with RST instead of FIN, so that the peer can not take what it has for the whole.
     pub fn reset_on_close(&self) {
         let tcp = match self {

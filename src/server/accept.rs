@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use super::opening::{Agreed, begin, begin_with};
 use super::proxied;
-use super::team::{Command, Presence, Team};
+use super::team::{Command, Handed, Presence, Team};
 use super::visit::Visit;
 use super::{h1, tcp};
 use crate::config::listener::{ClearText, Mode};
@@ -52,9 +52,15 @@ impl Door {
     }
 
     async fn accept_tcp(&self, listener: u32, socket: TcpListener) {
+        // Where a socket has one address, its connections need not be asked for theirs.
+        let bound = socket.local_addr().ok().filter(|bound| !bound.ip().is_unspecified());
         loop {
             match socket.accept().await {
-                Ok((stream, peer)) => self.place(listener, stream, peer),
+                Ok((stream, peer)) => match bound.map_or_else(|| stream.local_addr(), Ok) {
+                    Ok(local) => self.place(listener, stream, peer, local),
+                    // The connection has gone already.
+                    Err(error) => tracing::debug!(%error, "a connection was lost"),
+                },
                 Err(error) => self.rest(&error).await,
             }
         }
@@ -83,36 +89,27 @@ impl Door {
     }
 
     /// Serves a connection here, or hands it to a worker that has clearly fewer.
-    fn place(&self, listener: u32, stream: TcpStream, peer: SocketAddr) {
+    fn place(&self, listener: u32, stream: TcpStream, peer: SocketAddr, local: SocketAddr) {
         let Some(other) = self.team.less_loaded(self.number).filter(|other| *other != self.number) else {
-            return self.greet(listener, stream, peer, self.team.enter(self.number));
+            // TCP_NODELAY comes from the listener.
+            let presence = self.team.enter(self.number);
+            return self.serve(listener, Stream::Tcp(stream), peer, local, presence);
         };
         let Ok(stream) = stream.into_std() else { return };
         // Counted before it is handed over, so that a drain waits for it.
-        let handed = Command::Adopt(listener, stream, peer, self.team.enter(other));
-        if let Err(Command::Adopt(listener, stream, peer, _)) = self.team.hand_over(other, handed) {
-            self.adopt(listener, stream, peer, self.team.enter(self.number));
+        let handed = Command::Adopt(Handed { listener, stream, peer, local }, self.team.enter(other));
+        if let Err(Command::Adopt(handed, _)) = self.team.hand_over(other, handed) {
+            self.adopt(handed, self.team.enter(self.number));
         }
     }
 
     /// Takes a connection over from another worker.
-    pub(super) fn adopt(
-        &self,
-        listener: u32,
-        stream: std::net::TcpStream,
-        peer: SocketAddr,
-        presence: Presence,
-    ) {
+    pub(super) fn adopt(&self, handed: Handed, presence: Presence) {
+        let Handed { listener, stream, peer, local } = handed;
         match TcpStream::from_std(stream) {
-            Ok(stream) => self.greet(listener, stream, peer, presence),
+            Ok(stream) => self.serve(listener, Stream::Tcp(stream), peer, local, presence),
             Err(error) => tracing::debug!(%error, "a handed-over connection was lost"),
         }
-    }
-
-    fn greet(&self, listener: u32, stream: TcpStream, peer: SocketAddr, presence: Presence) {
-        // Fails only when the connection has gone already. TCP_NODELAY comes from the listener.
-        let Ok(local) = stream.local_addr() else { return };
-        self.serve(listener, Stream::Tcp(stream), peer, local, presence);
     }
 
     fn serve(

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::clock::{Millis, Timer, Timers};
-use crate::config::listener::Limits;
+use crate::config::listener::{Limits, Protocol};
 use crate::h1::scan::Scan;
 use crate::h1::write::{self, Persistence};
 use crate::h1::{request, request::HeadLimits};
@@ -21,6 +21,7 @@ use crate::proxy::pump::{Sink, Source};
 use crate::proxy::{self, Client, Ended, Gone, Room, View, Worker};
 use crate::snapshot::Listener;
 
+use super::opening::{recognise, speak};
 use super::visit::Visit;
 
 /// How much of an unread request body is read after an early answer, so that the answer is not
@@ -29,18 +30,23 @@ const DRAIN_BYTES: u64 = 64 * 1024;
 /// How long that may take.
 pub(super) const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// Serves a connection until it ends. `wire` may hold bytes already.
+/// Serves a connection until it ends. `wire` may hold bytes already. With [`Opening::Open`] a client
+/// that begins as HTTP/2 does is served so.
 ///
 /// Not an `async fn`: that would keep the room of its arguments beside what is made of them, and
 /// an idle connection is to be small.
-pub(super) fn serve(mut visit: Visit, wire: Wire) -> impl Future<Output = ()> {
+pub(super) fn serve(mut visit: Visit, wire: Wire, mut opening: Opening) -> impl Future<Output = ()> {
     let timer = visit.worker.timers.slot();
     let mut connection = Connection::new(wire, visit.listener.clone(), &timer);
     let mut generation = visit.worker.view().snapshot.generation;
-    let mut first = true;
     async move {
-        while let Some(arrived) = connection.head(&visit.worker, &timer, first).await {
-            first = false;
+        while let Some(arrived) = connection.head(&visit.worker, &timer, opening).await {
+            let arrived = match arrived {
+                Arrived::Head(length) => Ok(length),
+                Arrived::Refused(reason) => Err(reason),
+                Arrived::Http2 => return speak(visit, connection.wire, Protocol::H2),
+            };
+            opening = Opening::Past;
             let Visit { worker, listener, peer, .. } = &mut visit;
             let view = worker.view();
             if view.snapshot.generation != generation {
@@ -92,8 +98,26 @@ pub(super) async fn turn_away(visit: Visit, wire: Wire, reason: Reason) {
     }
 }
 
-/// A head that has come, or the reason why it is refused before it is parsed.
-type Arrived = Result<usize, Reason>;
+/// Where a connection stands before a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// At its beginning, and the client may yet show that it speaks HTTP/2.
+    Open,
+    /// At its beginning; the version is agreed.
+    Agreed,
+    /// Behind its first request.
+    Past,
+}
+
+/// What has come.
+enum Arrived {
+    /// A whole head of this length.
+    Head(usize),
+    /// Something that is refused before it is parsed.
+    Refused(Reason),
+    /// The beginning of HTTP/2.
+    Http2,
+}
 
 struct Connection {
     wire: Wire,
@@ -149,16 +173,27 @@ impl Connection {
 
     /// Waits for the next head; `None` when the connection has ended or stayed idle too long.
     /// Cancel-safe: what was read stays in the wire.
-    async fn head(&mut self, worker: &Worker, timer: &Timer, first: bool) -> Option<Arrived> {
+    async fn head(&mut self, worker: &Worker, timer: &Timer, opening: Opening) -> Option<Arrived> {
         (self.scan, self.answering) = (Scan::default(), None);
         // A new client has no more time than one that has begun its head.
+        let first = opening != Opening::Past;
         let patience = if first { self.limits().header_timeout } else { self.limits().idle_timeout };
         let mut due = timer.clock().now().after(Some(patience.get()));
         let (mut started, mut draining) = (first, false);
         poll_fn(|context| {
             loop {
-                if let Some(arrived) = self.look_for_head() {
-                    return Poll::Ready(Some(arrived));
+                let beginning = match opening {
+                    Opening::Open => recognise(self.wire.input.filled()),
+                    Opening::Agreed | Opening::Past => Some(Protocol::H1),
+                };
+                match beginning {
+                    Some(Protocol::H2) => return Poll::Ready(Some(Arrived::Http2)),
+                    Some(Protocol::H1) => {
+                        if let Some(arrived) = self.look_for_head() {
+                            return Poll::Ready(Some(arrived.map_or_else(Arrived::Refused, Arrived::Head)));
+                        }
+                    }
+                    None => {}
                 }
                 match self.wire.poll_fill(context) {
                     Poll::Ready(Ok(count)) if count > 0 => {}
@@ -172,18 +207,19 @@ impl Connection {
                 started = true;
                 due = timer.clock().now().after(Some(self.limits().header_timeout.get()));
             }
-            if worker.is_draining() && !started && !draining {
+            if worker.is_draining() && self.wire.input.is_empty() && !draining {
                 // A request may be on its way already, so an idle connection is not cut at once.
                 draining = true;
                 due = due.min(timer.clock().now().after(Some(DRAIN_TIME)));
             }
             ready!(timer.poll(context, due));
-            Poll::Ready((!self.wire.input.is_empty()).then_some(Err(Reason::RequestTimeout)))
+            Poll::Ready((!self.wire.input.is_empty()).then_some(Arrived::Refused(Reason::RequestTimeout)))
         })
         .await
     }
 
-    fn look_for_head(&mut self) -> Option<Arrived> {
+    /// The length of the head that is there, or why what is there is refused before it is parsed.
+    fn look_for_head(&mut self) -> Option<Result<usize, Reason>> {
         if self.scan.skips_empty_line(self.wire.input.filled()) {
             self.wire.input.consume(2);
         }
@@ -211,7 +247,7 @@ impl Connection {
     }
 
     /// Takes the head off the wire, judges it and prepares for its body.
-    fn read_head(&mut self, arrived: Arrived, room: &mut Room) -> Result<(), Reason> {
+    fn read_head(&mut self, arrived: Result<usize, Reason>, room: &mut Room) -> Result<(), Reason> {
         self.requests += 1;
         self.reader.start(Framing::None);
         self.version = Version::Http11;
@@ -271,7 +307,8 @@ impl Connection {
         // A client that has sent nothing more can not make the kernel reset the connection.
         let nothing_unread = self.reader.is_clean() && self.wire.input.is_empty();
         let mut left = DRAIN_BYTES;
-        let mut shut = false;
+        // Closing says the same as shutting down where nothing lies between us and the socket.
+        let mut shut = nothing_unread && self.wire.stream().is_plain();
         poll_fn(|context| {
             if !shut {
                 match self.wire.poll_shutdown(context) {
@@ -460,7 +497,7 @@ mod tests {
         let (stream, _client) = UnixStream::pair().unwrap();
         let guard = (team.enter(0), registry.shard(0).connection_opened(listener.counted));
         let visit = Visit { worker, listener, peer: Peer::default(), guard };
-        let talk = super::serve(visit, Wire::new(Stream::Unix(stream)));
+        let talk = super::serve(visit, Wire::new(Stream::Unix(stream)), Opening::Open);
         let size = size_of_val(&talk);
         assert!(size <= CEILING, "{size} bytes");
     }

@@ -5,6 +5,7 @@ use std::task::Poll;
 
 use tokio::task::spawn_local;
 
+use super::h1::Opening;
 use super::visit::Visit;
 use super::{h1, h2};
 use crate::config::listener::Protocol;
@@ -33,18 +34,20 @@ impl Agreed {
     }
 }
 
-/// Finds out what a connection speaks and goes on in a task for that: a task keeps room for all
-/// of its phases as long as it lives, and most connections are to be small.
+/// Goes on in a task for what the connection speaks: a task keeps room for all of its phases as long
+/// as it lives, and most connections are to be small. Where HTTP/1.1 is possible its task looks at the
+/// first bytes itself, since most clients speak it.
 pub(super) fn begin(visit: Visit, stream: Stream, agreed: Agreed) {
     begin_with(visit, Wire::new(stream), agreed);
 }
 
 /// The same for a connection whose first bytes were read already.
 pub(super) fn begin_with(visit: Visit, wire: Wire, agreed: Agreed) {
-    let offers_h2 = visit.listener.settings.protocols.contains(&Protocol::H2);
+    let offers = |protocol| visit.listener.settings.protocols.contains(&protocol);
     match agreed {
         Agreed::On(protocol) => speak(visit, wire, protocol),
-        Agreed::Nothing if !offers_h2 => speak(visit, wire, Protocol::H1),
+        Agreed::Nothing if !offers(Protocol::H2) => speak(visit, wire, Protocol::H1),
+        Agreed::Nothing if offers(Protocol::H1) => drop(spawn_local(h1::serve(visit, wire, Opening::Open))),
         Agreed::Nothing => drop(spawn_local(sniff(visit, wire))),
     }
 }
@@ -55,10 +58,11 @@ async fn sniff(visit: Visit, mut wire: Wire) {
     }
 }
 
-fn speak(visit: Visit, wire: Wire, protocol: Protocol) {
+/// Goes on in this version, or tells the client that it is not offered.
+pub(super) fn speak(visit: Visit, wire: Wire, protocol: Protocol) {
     let is_offered = visit.listener.settings.protocols.contains(&protocol);
     match protocol {
-        Protocol::H1 if is_offered => spawn_local(h1::serve(visit, wire)),
+        Protocol::H1 if is_offered => spawn_local(h1::serve(visit, wire, Opening::Agreed)),
         Protocol::H1 => spawn_local(h1::turn_away(visit, wire, Reason::VersionNotSupported)),
         Protocol::H2 => spawn_local(async move {
             let (stream, read) = wire.into_parts();
@@ -97,7 +101,7 @@ async fn first_bytes(worker: &Worker, listener: &Listener, wire: &mut Wire) -> O
 }
 
 /// What the first bytes show, as soon as they do.
-fn recognise(bytes: &[u8]) -> Option<Protocol> {
+pub(super) fn recognise(bytes: &[u8]) -> Option<Protocol> {
     let seen = bytes.len().min(PREFACE.len());
     if bytes[..seen] != PREFACE[..seen] {
         return Some(Protocol::H1);

@@ -22,11 +22,24 @@ pub enum Command {
     /// Accept no more at that gate.
     Unlisten(Gate),
     /// Serve this connection, which another worker accepted and has counted here already.
-    Adopt(u32, TcpStream, SocketAddr, Presence),
+    Adopt(Handed, Presence),
     /// Finish what runs and begin nothing new.
     Drain,
     /// End now.
     Stop,
+}
+
+/// A connection on its way to another worker.
+#[derive(Debug)]
+pub struct Handed {
+    /// The number of the listener.
+    pub listener: u32,
+    /// The connection.
+    pub stream: TcpStream,
+    /// Where the client is.
+    pub peer: SocketAddr,
+    /// The address that it connected to.
+    pub local: SocketAddr,
 }
 
 /// One bound address of a listener.

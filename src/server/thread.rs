@@ -63,9 +63,7 @@ async fn run(number: usize, team: Team, mut commands: mpsc::Receiver<Command>, w
                 Err(error) => tracing::error!(listener = gate.listener, %error, "can not accept"),
             },
             Some(Command::Unlisten(gate)) => listening.remove(&gate).iter().for_each(AbortHandle::abort),
-            Some(Command::Adopt(listener, stream, peer, presence)) => {
-                door.adopt(listener, stream, peer, presence);
-            }
+            Some(Command::Adopt(handed, presence)) => door.adopt(handed, presence),
             Some(Command::Drain) => {
                 listening.drain().for_each(|(_, task)| task.abort());
                 door.worker.drain();
