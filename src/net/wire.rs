@@ -22,6 +22,8 @@ pub struct Wire {
     /// To be written.
     pub output: Buffer,
     full_reads: u8,
+    /// A body is coming that is worth a large buffer.
+    bulk: bool,
     written: u64,
     /// What the input grows to for a body that fills it.
     ahead: usize,
@@ -35,6 +37,7 @@ impl Wire {
             input: Buffer::default(),
             output: Buffer::default(),
             full_reads: 0,
+            bulk: false,
             written: 0,
             ahead: LARGE,
         }
@@ -74,7 +77,8 @@ impl Wire {
     /// after two full reads, since then a body is coming that is worth it; full at its largest is
     /// an error.
     pub fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.full_reads >= 2 {
+        if self.full_reads >= 2 || self.bulk {
+            self.bulk = true;
             self.input.grow(self.ahead);
         }
         if self.input.spare().is_empty() {
@@ -87,7 +91,14 @@ impl Wire {
             return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
         }
         let mut read = ReadBuf::new(spare);
-        ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+        let Poll::Ready(done) = Pin::new(&mut self.stream).poll_read(context, &mut read) else {
+            // The next one to read gets it while the processor's caches still have it.
+            if self.bulk {
+                self.input.release();
+            }
+            return Poll::Pending;
+        };
+        done?;
         let count = read.filled().len();
         self.input.fill(count);
         self.full_reads = if count == room { self.full_reads.saturating_add(1) } else { 0 };
@@ -142,7 +153,7 @@ impl Wire {
 
     /// Gives empty buffers back to the pool.
     pub fn rest(&mut self) {
-        self.full_reads = 0;
+        (self.full_reads, self.bulk) = (0, false);
         self.input.release();
         self.output.release();
     }
