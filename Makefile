@@ -15,7 +15,7 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 export SUITES ?= ../shared/suites
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check suites fuzz bench release install provision fixtures clean
+.PHONY: help demo run test check suites fuzz cost bench release install provision fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ check: ## format, lints, documentation, licences, scripts; no test
 
 suites: release ## conformance checkers from outside the project (SUITES=directory), against the release binary
 	scripts/suites
+
+cost: release ## instructions, system calls and memory of a request, against their ceilings
+	scripts/cost
 
 fuzz: ## every fuzz target for 30 s (scripts/fuzz SECONDS TARGET… for more)
 	scripts/fuzz
