@@ -2,16 +2,13 @@
 //!
 //! Its two messages have one field each, so they are written and read by hand.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, StatusCode, header};
-use tokio::time::timeout;
 
 use super::http2::{broken, drive};
-use super::{Check, Dial, Pending, Probe, ProbeError, target};
+use super::{Pending, Probe, ProbeError, Stream};
 use crate::endpoint::Endpoint;
 use crate::http::grpc::percent_decoded;
 
@@ -23,22 +20,13 @@ const MAX_TEXT: usize = 200;
 /// Passes when the endpoint says that the service is serving.
 #[derive(Debug)]
 pub struct GrpcProbe {
-    settings: Check,
-    dial: Arc<dyn Dial>,
+    /// The service that is asked for; empty is the whole server.
+    pub service: String,
+    /// `:scheme`.
+    pub scheme: &'static str,
 }
 
 impl GrpcProbe {
-    /// The probe of these settings.
-    pub fn new(settings: Check, dial: Arc<dyn Dial>) -> GrpcProbe {
-        GrpcProbe { settings, dial }
-    }
-
-    async fn ask(&self, endpoint: &Endpoint) -> Result<(), ProbeError> {
-        let address = target(endpoint, self.settings.port);
-        let stream = self.dial.dial(&address).await.map_err(ProbeError::Connect)?;
-        drive(stream, |sender| self.exchange(endpoint, sender)).await
-    }
-
     async fn exchange(&self, endpoint: &Endpoint, sender: SendRequest<Bytes>) -> Result<(), ProbeError> {
         let sender = sender.ready().await.map_err(broken)?;
         let (response, _stream) = self.call(endpoint, sender)?;
@@ -63,7 +51,7 @@ impl GrpcProbe {
         endpoint: &Endpoint,
         mut sender: SendRequest<Bytes>,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), ProbeError> {
-        let uri = format!("{}://{}/grpc.health.v1.Health/Check", self.dial.scheme(), endpoint.authority());
+        let uri = format!("{}://{}/grpc.health.v1.Health/Check", self.scheme, endpoint.authority());
         let request = Request::post(uri)
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
@@ -71,18 +59,19 @@ impl GrpcProbe {
             .body(())
             .map_err(ProbeError::Request)?;
         let (response, mut stream) = sender.send_request(request, false).map_err(ProbeError::Exchange2)?;
-        let message = request_message(&self.settings.service);
+        let message = request_message(&self.service);
         stream.send_data(message.into(), true).map_err(ProbeError::Exchange2)?;
         Ok((response, stream))
     }
 }
 
 impl Probe for GrpcProbe {
-    fn check<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Result<(), ProbeError>> {
-        let deadline = self.settings.timeout.get();
-        Box::pin(async move {
-            timeout(deadline, self.ask(endpoint)).await.map_err(|_| ProbeError::Timeout(deadline))?
-        })
+    fn ask<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        stream: Box<dyn Stream>,
+    ) -> Pending<'a, Result<(), ProbeError>> {
+        Box::pin(drive(stream, |sender| self.exchange(endpoint, sender)))
     }
 }
 
@@ -200,13 +189,14 @@ fn serving_status(frame: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::Response;
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::health::CheckKind;
-    use crate::health::tests::PLAIN;
-    use crate::health::tests::{SilentDial, endpoint};
+    use crate::health::tests::{PLAIN, endpoint};
+    use crate::health::{Check, CheckKind, HttpVersion, build};
 
     /// What a server answers: the frame of a message and its trailers, or only a head.
     #[derive(Clone, Copy)]
@@ -255,7 +245,7 @@ mod tests {
             reply.await.unwrap()
         });
         let settings = Check { check: CheckKind::Grpc, service: service.to_owned(), ..Check::default() };
-        let result = GrpcProbe::new(settings, Arc::new(PLAIN)).check(&endpoint).await;
+        let result = build(&settings, HttpVersion::Agreed, Arc::new(PLAIN)).check(&endpoint).await;
         (result, server.await.unwrap())
     }
 
@@ -289,14 +279,6 @@ mod tests {
         let text = error(Answer::Trailers(&[("grpc-status", "12")]));
         assert_eq!(text.await, "grpc-status 12: the endpoint has no health service");
         assert_eq!(error(Answer::Status(404)).await, "status 404");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_endpoint_that_does_not_answer_fails_in_time() {
-        let result = GrpcProbe::new(Check::default(), Arc::new(SilentDial))
-            .check(&endpoint("127.0.0.1:1".parse().unwrap()))
-            .await;
-        assert!(matches!(result, Err(ProbeError::Timeout(_))), "{result:?}");
     }
 
     #[test]

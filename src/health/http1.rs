@@ -1,7 +1,6 @@
 //! The check that asks with a GET over HTTP/1.1.
 
 use std::error::Error as _;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
@@ -10,50 +9,24 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{CONNECTION, HOST, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
 
 use super::answer::{BodySearch, Progress, expect_status};
-use super::{Check, Dial, Pending, Probe, ProbeError, Stream, target};
+use super::checker::driven;
+use super::{Check, Pending, Probe, ProbeError, Stream};
 use crate::endpoint::Endpoint;
 use crate::net::connector::late_refusal;
 
 /// Passes when a GET is answered with an expected status and, if one is configured, text.
 #[derive(Debug)]
 pub struct Http1Probe {
-    settings: Check,
-    dial: Arc<dyn Dial>,
+    /// What is expected.
+    pub settings: Check,
 }
 
 impl Http1Probe {
-    /// The probe of these settings.
-    pub fn new(settings: Check, dial: Arc<dyn Dial>) -> Http1Probe {
-        Http1Probe { settings, dial }
-    }
-
-    async fn ask(&self, endpoint: &Endpoint) -> Result<(), ProbeError> {
-        let address = target(endpoint, self.settings.port);
-        let stream = self.dial.dial(&address).await.map_err(ProbeError::Connect)?;
-        self.ask_over(endpoint, stream).await
-    }
-
-    /// Asks over an open connection.
-    pub(super) async fn ask_over(
-        &self,
-        endpoint: &Endpoint,
-        stream: Box<dyn Stream>,
-    ) -> Result<(), ProbeError> {
+    async fn drive(&self, endpoint: &Endpoint, stream: Box<dyn Stream>) -> Result<(), ProbeError> {
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(ProbeError::Exchange)?;
-        let exchange = self.exchange(endpoint, sender);
-        tokio::pin!(exchange);
-        // The connection is driven here and not in a task, so that a check that is given up ends it.
-        // It may end before the answer has been looked at.
-        tokio::select! {
-            result = &mut exchange => result,
-            ended = connection => match ended {
-                Ok(()) => exchange.await,
-                Err(error) => Err(broken(error)),
-            },
-        }
+        driven(self.exchange(endpoint, sender), connection, broken).await
     }
 
     async fn exchange(
@@ -92,25 +65,27 @@ fn broken(error: hyper::Error) -> ProbeError {
 }
 
 impl Probe for Http1Probe {
-    fn check<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Result<(), ProbeError>> {
-        let deadline = self.settings.timeout.get();
-        Box::pin(async move {
-            timeout(deadline, self.ask(endpoint)).await.map_err(|_| ProbeError::Timeout(deadline))?
-        })
+    fn ask<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        stream: Box<dyn Stream>,
+    ) -> Pending<'a, Result<(), ProbeError>> {
+        Box::pin(self.drive(endpoint, stream))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Arc;
 
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use tokio::net::{TcpListener, UnixListener};
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::health::tests::PLAIN;
-    use crate::health::tests::{SilentDial, endpoint};
+    use crate::health::tests::{PLAIN, endpoint};
+    use crate::health::{HttpVersion, build};
 
     /// Reads a request head, answers with these bytes, closes, and returns what it read.
     async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &str) -> String {
@@ -132,7 +107,7 @@ mod tests {
 
     async fn check(settings: Check, bytes: &'static str) -> Result<(), ProbeError> {
         let (endpoint, _served) = server(bytes).await;
-        Http1Probe::new(settings, Arc::new(PLAIN)).check(&endpoint).await
+        build(&settings, HttpVersion::Http1, Arc::new(PLAIN)).check(&endpoint).await
     }
 
     fn expecting(body: &str) -> Check {
@@ -152,7 +127,7 @@ mod tests {
     async fn the_request_names_path_and_endpoint() {
         let (endpoint, served) = server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         let settings = Check { path: "/ready?deep=1".to_owned(), ..Check::default() };
-        Http1Probe::new(settings, Arc::new(PLAIN)).check(&endpoint).await.unwrap();
+        build(&settings, HttpVersion::Http1, Arc::new(PLAIN)).check(&endpoint).await.unwrap();
         let head = served.await.unwrap();
         assert!(head.starts_with("GET /ready?deep=1 HTTP/1.1\r\n"), "{head}");
         assert!(head.contains(&format!("host: {}\r\n", endpoint.authority())), "{head}");
@@ -188,14 +163,7 @@ mod tests {
             answer(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await
         });
         let endpoint = Endpoint::new(crate::endpoint::Address::Unix(path.into()));
-        Http1Probe::new(Check::default(), Arc::new(PLAIN)).check(&endpoint).await.unwrap();
+        build(&Check::default(), HttpVersion::Http1, Arc::new(PLAIN)).check(&endpoint).await.unwrap();
         assert!(served.await.unwrap().contains("host: localhost\r\n"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_endpoint_that_does_not_answer_fails_in_time() {
-        let probe = Http1Probe::new(Check::default(), Arc::new(SilentDial));
-        let result = probe.check(&endpoint("127.0.0.1:1".parse().unwrap())).await;
-        assert!(matches!(result, Err(ProbeError::Timeout(_))), "{result:?}");
     }
 }

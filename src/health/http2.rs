@@ -1,14 +1,12 @@
 //! The check that asks with a GET over HTTP/2, for endpoints that speak nothing else.
 
-use std::sync::Arc;
-
 use h2::RecvStream;
 use h2::client::{Builder, SendRequest};
 use http::Request;
-use tokio::time::timeout;
 
 use super::answer::{BodySearch, Progress, expect_status};
-use super::{Check, Dial, Pending, Probe, ProbeError, Stream, target};
+use super::checker::driven;
+use super::{Check, Pending, Probe, ProbeError, Stream};
 use crate::endpoint::Endpoint;
 use crate::net::connector::late_refusal;
 
@@ -18,38 +16,20 @@ const MAX_HEADER_BYTES: u32 = 32 << 10;
 /// Passes when a GET is answered with an expected status and, if one is configured, text.
 #[derive(Debug)]
 pub struct Http2Probe {
-    settings: Check,
-    dial: Arc<dyn Dial>,
+    /// What is expected.
+    pub settings: Check,
+    /// `:scheme`.
+    pub scheme: &'static str,
 }
 
 impl Http2Probe {
-    /// The probe of these settings.
-    pub fn new(settings: Check, dial: Arc<dyn Dial>) -> Http2Probe {
-        Http2Probe { settings, dial }
-    }
-
-    async fn ask(&self, endpoint: &Endpoint) -> Result<(), ProbeError> {
-        let address = target(endpoint, self.settings.port);
-        let stream = self.dial.dial(&address).await.map_err(ProbeError::Connect)?;
-        self.ask_over(endpoint, stream).await
-    }
-
-    /// Asks over an open connection.
-    pub(super) async fn ask_over(
-        &self,
-        endpoint: &Endpoint,
-        stream: Box<dyn Stream>,
-    ) -> Result<(), ProbeError> {
-        drive(stream, |sender| self.exchange(endpoint, sender)).await
-    }
-
     async fn exchange(
         &self,
         endpoint: &Endpoint,
         sender: SendRequest<bytes::Bytes>,
     ) -> Result<(), ProbeError> {
         let request =
-            Request::get(format!("{}://{}{}", self.dial.scheme(), endpoint.authority(), self.settings.path))
+            Request::get(format!("{}://{}{}", self.scheme, endpoint.authority(), self.settings.path))
                 .header(http::header::USER_AGENT, "tidegate-health")
                 .body(())
                 .map_err(ProbeError::Request)?;
@@ -81,8 +61,7 @@ pub(super) fn broken(error: h2::Error) -> ProbeError {
     }
 }
 
-/// Begins HTTP/2 and makes one exchange. The connection is driven here and not in a task, so that a
-/// check that is given up ends it; it may end before the answer has been looked at.
+/// Begins HTTP/2 and makes one exchange.
 pub(super) async fn drive<F>(
     stream: Box<dyn Stream>,
     exchange: impl FnOnce(SendRequest<bytes::Bytes>) -> F,
@@ -93,36 +72,31 @@ where
     let handshake =
         Builder::new().max_header_list_size(MAX_HEADER_BYTES).enable_push(false).handshake(stream);
     let (sender, connection) = handshake.await.map_err(broken)?;
-    let exchange = exchange(sender);
-    tokio::pin!(exchange);
-    tokio::select! {
-        result = &mut exchange => result,
-        ended = connection => match ended {
-            Ok(()) => exchange.await,
-            Err(error) => Err(broken(error)),
-        },
-    }
+    driven(exchange(sender), connection, broken).await
 }
 
 impl Probe for Http2Probe {
-    fn check<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Result<(), ProbeError>> {
-        let deadline = self.settings.timeout.get();
-        Box::pin(async move {
-            timeout(deadline, self.ask(endpoint)).await.map_err(|_| ProbeError::Timeout(deadline))?
-        })
+    fn ask<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        stream: Box<dyn Stream>,
+    ) -> Pending<'a, Result<(), ProbeError>> {
+        Box::pin(drive(stream, |sender| self.exchange(endpoint, sender)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
     use http::Response;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::health::tests::PLAIN;
-    use crate::health::tests::{SilentDial, endpoint};
+    use crate::health::tests::{PLAIN, endpoint};
+    use crate::health::{HttpVersion, build};
 
     /// Checks a server that answers one request so, and returns the URI that was asked for too.
     async fn check(settings: Check, status: u16, body: &'static str) -> (Result<(), ProbeError>, String) {
@@ -139,7 +113,7 @@ mod tests {
             connection.graceful_shutdown();
             assert!(connection.accept().await.is_none());
         });
-        let result = Http2Probe::new(settings, Arc::new(PLAIN)).check(&endpoint).await;
+        let result = build(&settings, HttpVersion::Http2, Arc::new(PLAIN)).check(&endpoint).await;
         let uri = uri.await.unwrap().replace(endpoint.authority(), "endpoint");
         server.abort();
         (result, uri)
@@ -170,15 +144,8 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         });
-        let result = Http2Probe::new(Check::default(), Arc::new(PLAIN)).check(&endpoint).await;
+        let result = build(&Check::default(), HttpVersion::Http2, Arc::new(PLAIN)).check(&endpoint).await;
         assert!(matches!(result, Err(ProbeError::Exchange2(_))), "{result:?}");
         server.await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_endpoint_that_does_not_answer_fails_in_time() {
-        let probe = Http2Probe::new(Check::default(), Arc::new(SilentDial));
-        let result = probe.check(&endpoint("127.0.0.1:1".parse().unwrap())).await;
-        assert!(matches!(result, Err(ProbeError::Timeout(_))), "{result:?}");
     }
 }

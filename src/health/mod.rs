@@ -1,20 +1,19 @@
 //! Is an endpoint fit? Active checks ask it, outlier ejection watches its traffic.
 //!
 //! [`Judge`] and [`Outlier`] are pure state machines: results and the clock go in, a decision comes
-//! out. [`Probe`] is the part that touches the network. Who acts on it is `upstream`.
+//! out. [`Checker`] and its [`Probe`] are the part that touches the network. Who acts on it is `upstream`.
 
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::endpoint::{Address, Endpoint};
-use crate::units::Auto;
+use crate::endpoint::Endpoint;
 
 mod agreed;
 mod answer;
+mod checker;
 mod dial;
 mod grpc;
 mod http1;
@@ -24,6 +23,7 @@ mod outlier;
 pub mod settings;
 mod tcp;
 
+pub use checker::Checker;
 pub use dial::{Dial, PlainDial, SecureDial, Stream, Target};
 pub use judge::Judge;
 pub use outlier::{Outcome, Outlier, Verdict};
@@ -34,8 +34,12 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// One way to ask an endpoint whether it is well.
 pub trait Probe: Debug + Send + Sync {
-    /// Asks once. Ends within the configured timeout; cancel-safe.
-    fn check<'a>(&'a self, endpoint: &'a Endpoint) -> Pending<'a, Result<(), ProbeError>>;
+    /// Asks once over a new connection. The deadline is the caller's; cancel-safe.
+    fn ask<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        stream: Box<dyn Stream>,
+    ) -> Pending<'a, Result<(), ProbeError>>;
 }
 
 /// Why an active check failed.
@@ -84,54 +88,34 @@ pub enum HttpVersion {
     Agreed,
 }
 
-/// The probe of these settings, for endpoints that speak `version`.
-pub fn build(settings: &Check, version: HttpVersion, dial: Arc<dyn Dial>) -> Arc<dyn Probe> {
-    match (settings.check, version) {
-        (CheckKind::Http, HttpVersion::Http1) => Arc::new(http1::Http1Probe::new(settings.clone(), dial)),
-        (CheckKind::Http, HttpVersion::Http2) => Arc::new(http2::Http2Probe::new(settings.clone(), dial)),
-        (CheckKind::Http, HttpVersion::Agreed) => Arc::new(agreed::AgreedProbe::new(settings, dial)),
-        (CheckKind::Grpc, _) => Arc::new(grpc::GrpcProbe::new(settings.clone(), dial)),
-        (CheckKind::Tcp, _) => Arc::new(tcp::TcpProbe::new(settings.clone(), dial)),
-    }
-}
-
-/// The address that is checked: the endpoint's, with another port if one is configured.
-fn target(endpoint: &Endpoint, port: Auto<u16>) -> Target {
-    let address = match (endpoint.address(), port.fixed()) {
-        (Address::Ip(address), Some(port)) => SocketAddr::new(address.ip(), port).into(),
-        (address, _) => address.clone(),
+/// The check of these settings, for endpoints that speak `version`.
+pub fn build(settings: &Check, version: HttpVersion, dial: Arc<dyn Dial>) -> Arc<Checker> {
+    let scheme = dial.scheme();
+    let http1 = || http1::Http1Probe { settings: settings.clone() };
+    let http2 = || http2::Http2Probe { settings: settings.clone(), scheme };
+    let probe: Box<dyn Probe> = match (settings.check, version) {
+        (CheckKind::Http, HttpVersion::Http1) => Box::new(http1()),
+        (CheckKind::Http, HttpVersion::Http2) => Box::new(http2()),
+        (CheckKind::Http, HttpVersion::Agreed) => {
+            Box::new(agreed::AgreedProbe { http1: http1(), http2: http2() })
+        }
+        (CheckKind::Grpc, _) => Box::new(grpc::GrpcProbe { service: settings.service.clone(), scheme }),
+        (CheckKind::Tcp, _) => Box::new(tcp::TcpProbe),
     };
-    Target { address, host: endpoint.host().into() }
+    Arc::new(Checker { dial, port: settings.port, timeout: settings.timeout.get(), probe })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     /// Clear text without a word before it.
     pub const PLAIN: PlainDial = PlainDial { greeting: crate::net::proxy_protocol::Greeting::Silent };
 
-    /// Never connects.
-    #[derive(Debug)]
-    pub struct SilentDial;
-
-    impl Dial for SilentDial {
-        fn dial<'a>(&'a self, _target: &'a Target) -> Pending<'a, io::Result<Box<dyn Stream>>> {
-            Box::pin(std::future::pending())
-        }
-    }
-
     /// An endpoint at this address.
     pub fn endpoint(address: SocketAddr) -> Endpoint {
         Endpoint::new(address.into())
-    }
-
-    #[test]
-    fn a_configured_port_replaces_that_of_an_ip_address_only() {
-        let ip = endpoint("10.0.0.1:80".parse().unwrap());
-        assert_eq!(target(&ip, Auto::Fixed(81)).to_string(), "10.0.0.1:81");
-        assert_eq!(target(&ip, Auto::Auto).to_string(), "10.0.0.1:80");
-        let unix = Endpoint::new("unix:/run/a.sock".parse().unwrap());
-        assert_eq!(target(&unix, Auto::Fixed(81)).to_string(), "unix:/run/a.sock");
     }
 }

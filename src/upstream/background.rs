@@ -18,7 +18,7 @@ use super::Upstream;
 use crate::config::upstream::Protocol;
 use crate::endpoint::{CheckRecord, Endpoint, Moment};
 use crate::health::settings::Check;
-use crate::health::{self, Dial, HttpVersion, Judge, Probe};
+use crate::health::{self, Checker, Dial, HttpVersion, Judge};
 
 /// Between two looks at everything, in case nobody has told about a change: the standing of an
 /// endpoint may also be changed by an older upstream of the same name that still has exchanges.
@@ -41,8 +41,8 @@ pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn D
             Protocol::H2 => HttpVersion::Http2,
             Protocol::Auto => HttpVersion::Agreed,
         };
-        let probe = |check: &Check| (check.clone(), health::build(check, version, dial.clone()));
-        checks.probe = upstream.settings.health.on().map(probe);
+        let checker = |check: &Check| (check.clone(), health::build(check, version, dial.clone()));
+        checks.checker = upstream.settings.health.on().map(checker);
     }
     loop {
         let wait = {
@@ -62,7 +62,7 @@ pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn D
 /// The running checks, one task for each endpoint.
 #[derive(Default)]
 struct Checks {
-    probe: Option<(Check, Arc<dyn Probe>)>,
+    checker: Option<(Check, Arc<Checker>)>,
     /// By the address of the endpoint in memory, which the `Arc` keeps from being used again.
     running: HashMap<usize, (Arc<Endpoint>, AbortHandle)>,
 }
@@ -70,13 +70,13 @@ struct Checks {
 impl Checks {
     /// Ends the checks of endpoints that are gone and begins those of new ones.
     fn adapt(&mut self, upstream: &Arc<Upstream>, tasks: &mut JoinSet<()>) {
-        let Some((settings, probe)) = &self.probe else { return };
+        let Some((settings, checker)) = &self.checker else { return };
         let mut before = std::mem::take(&mut self.running);
         for endpoint in upstream.roster().endpoints() {
             let key = Arc::as_ptr(endpoint).addr();
             let entry = before.remove(&key).unwrap_or_else(|| {
                 let (watched, endpoint) = (Arc::downgrade(upstream), endpoint.clone());
-                let task = tasks.spawn(watch(watched, endpoint.clone(), probe.clone(), settings.clone()));
+                let task = tasks.spawn(watch(watched, endpoint.clone(), checker.clone(), settings.clone()));
                 (endpoint, task)
             });
             self.running.insert(key, entry);
@@ -86,11 +86,11 @@ impl Checks {
 }
 
 /// Checks one endpoint, at once and then again and again.
-async fn watch(upstream: Weak<Upstream>, endpoint: Arc<Endpoint>, probe: Arc<dyn Probe>, settings: Check) {
+async fn watch(upstream: Weak<Upstream>, endpoint: Arc<Endpoint>, checker: Arc<Checker>, settings: Check) {
     let mut judge = Judge::new(&settings, endpoint.standing.check());
     loop {
         let begun = Instant::now();
-        let result = probe.check(&endpoint).await;
+        let result = checker.check(&endpoint).await;
         let passed = result.is_ok();
         endpoint.checks.push(CheckRecord {
             at: SystemTime::now(),
