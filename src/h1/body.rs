@@ -1,5 +1,6 @@
 //! Takes the framing off a body, strictly and in place.
 
+use super::lines::{self, is_token_byte};
 use crate::http::framing::Framing;
 use crate::http::{Fields, Name};
 
@@ -186,11 +187,6 @@ fn token_length(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| is_token_byte(**byte)).count()
 }
 
-/// Whether a byte may stand in a token (RFC 9110 §5.6.2).
-pub fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 /// The length of a quoted string at the front, 0 when there is none.
 fn quoted_length(bytes: &[u8]) -> usize {
     let mut escaped = false;
@@ -222,18 +218,11 @@ fn trailers_length(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
 /// Trailer fields are checked like header fields; what frames or routes is dropped (RFC 9110
 /// §6.5.1).
 fn read_trailers(bytes: &[u8], trailers: &mut Fields) -> Result<(), Malformed> {
-    let mut slots = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
-    match httparse::parse_headers(bytes, &mut slots) {
-        Ok(httparse::Status::Complete((length, fields))) if length == bytes.len() => {
-            for field in fields {
-                if may_be_trailer(field.name.as_bytes()) {
-                    trailers.push(field.name.as_bytes(), field.value.trim_ascii_end());
-                }
-            }
-            Ok(())
-        }
-        _ => Err(Malformed),
-    }
+    trailers.clear();
+    trailers.append(bytes);
+    lines::read(bytes, 0, MAX_TRAILER_FIELDS, trailers).map_err(|_| Malformed)?;
+    trailers.retain(|_, name, _| may_be_trailer(name));
+    Ok(())
 }
 
 /// Whether a field may be passed on in a trailer section.

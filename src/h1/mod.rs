@@ -2,6 +2,8 @@
 //! no clock, so it is tested and fuzzed on byte strings (RFC 9112).
 
 pub mod body;
+mod find;
+mod lines;
 pub mod request;
 pub mod response;
 pub mod scan;

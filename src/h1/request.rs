@@ -1,8 +1,7 @@
 //! Reads a request head.
 
-use std::mem::MaybeUninit;
-
-use super::body::is_token_byte;
+use super::find;
+use super::lines::{self, Fault, is_token, is_token_byte, line_end};
 use crate::http::fields::Span;
 use crate::http::validate::MAX_REQUEST_LINE;
 use crate::http::{Method, Reason, RequestHead, Version};
@@ -23,32 +22,47 @@ pub struct HeadLimits {
 /// target, version and fields, all strictly by RFC 9112. Judging them is `http::validate`'s part.
 pub fn parse(bytes: &[u8], limits: HeadLimits, head: &mut RequestHead) -> Result<(), Reason> {
     head.clear();
-    let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_FIELDS];
-    let slots = &mut slots[..limits.fields.min(MAX_FIELDS)];
-    let mut request = httparse::Request::new(&mut []);
-    let parsed =
-        httparse::ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, slots);
-    match parsed {
-        Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
-        Ok(_) => return Err(Reason::BadRequestLine),
-        Err(error) => return Err(reason_of(error, bytes)),
-    }
-    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
-        return Err(Reason::BadRequestLine);
-    };
-    if method.len() + target.len() + b"  HTTP/1.1".len() > MAX_REQUEST_LINE {
+    let line = request_line(bytes)?;
+    if line.method.len() + line.target.len() + b"  HTTP/1.1".len() > MAX_REQUEST_LINE {
         return Err(Reason::TargetTooLong);
     }
     head.fields.append(bytes);
-    head.method = Method::of(method.as_bytes());
-    head.method_text = span_in(bytes, method.as_bytes());
-    head.target = span_in(bytes, target.as_bytes());
-    head.version = if version == 0 { Version::Http10 } else { Version::Http11 };
-    for field in request.headers.iter() {
-        let value = field.value.trim_ascii_end();
-        head.fields.push_span(span_in(bytes, field.name.as_bytes()), span_in(bytes, value));
+    head.method = line.known;
+    (head.method_text, head.target, head.version) = (line.method, line.target, line.version);
+    lines::read(bytes, line.end, limits.fields.min(MAX_FIELDS), &mut head.fields).map_err(|fault| match fault
+    {
+        Fault::Malformed => Reason::BadRequestField,
+        Fault::TooMany => Reason::HeaderTooLarge,
+    })
+}
+
+/// A request line, taken apart.
+struct RequestLine {
+    known: Method,
+    method: Span,
+    target: Span,
+    version: Version,
+    /// Where the field lines begin.
+    end: usize,
+}
+
+/// RFC 9112 §3: three words with one space between them.
+fn request_line(bytes: &[u8]) -> Result<RequestLine, Reason> {
+    let space = find::byte(bytes, 0, b' ').ok_or(Reason::BadRequestLine)?;
+    let known = Method::of(&bytes[..space]);
+    if known == Method::Other && !is_token(&bytes[..space]) {
+        return Err(Reason::BadRequestLine);
     }
-    Ok(())
+    let stop = find::target_end(bytes, space + 1).ok_or(Reason::BadRequestLine)?;
+    let version = match bytes[stop..].first_chunk() {
+        _ if stop == space + 1 => return Err(Reason::BadRequestLine),
+        Some(b" HTTP/1.1") => Version::Http11,
+        Some(b" HTTP/1.0") => Version::Http10,
+        _ if has_other_version(bytes) => return Err(Reason::VersionNotSupported),
+        _ => return Err(Reason::BadRequestLine),
+    };
+    let end = line_end(bytes, stop + b" HTTP/1.1".len()).ok_or(Reason::BadRequestLine)?;
+    Ok(RequestLine { known, method: Span::new(0, space), target: Span::new(space + 1, stop), version, end })
 }
 
 /// What is wrong already with a head that has not come whole: a client that speaks TLS or HTTP/0.9
@@ -73,9 +87,7 @@ pub fn sketch(bytes: &[u8], head: &mut RequestHead) {
     head.clear();
     let mut words = first_line(bytes).split(|byte| *byte == b' ');
     let (Some(method), Some(target)) = (words.next(), words.next()) else { return };
-    let is_method =
-        (1..=MAX_SKETCH).contains(&method.len()) && method.iter().all(|byte| is_token_byte(*byte));
-    if !is_method || !target.iter().all(u8::is_ascii_graphic) {
+    if method.len() > MAX_SKETCH || !is_token(method) || !target.iter().all(u8::is_ascii_graphic) {
         return;
     }
     head.method = Method::of(method);
@@ -87,26 +99,6 @@ pub fn sketch(bytes: &[u8], head: &mut RequestHead) {
 
 /// How much of a method and of a target that are refused the access line shows.
 const MAX_SKETCH: usize = 256;
-
-/// Where `part`, a slice of `whole`, lies in it.
-pub(super) fn span_in(whole: &[u8], part: &[u8]) -> Span {
-    let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
-    debug_assert!(part.is_empty() || start + part.len() <= whole.len());
-    let start = start.min(whole.len());
-    Span::new(start, (start + part.len()).min(whole.len()))
-}
-
-fn reason_of(error: httparse::Error, bytes: &[u8]) -> Reason {
-    match error {
-        httparse::Error::NewLine if !is_request_line(first_line(bytes)) => Reason::BadRequestLine,
-        httparse::Error::HeaderName | httparse::Error::HeaderValue | httparse::Error::NewLine => {
-            Reason::BadRequestField
-        }
-        httparse::Error::TooManyHeaders => Reason::HeaderTooLarge,
-        httparse::Error::Version if has_other_version(bytes) => Reason::VersionNotSupported,
-        httparse::Error::Version | httparse::Error::Token | httparse::Error::Status => Reason::BadRequestLine,
-    }
-}
 
 fn first_line(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default()

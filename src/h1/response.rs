@@ -1,8 +1,8 @@
 //! Reads a response head.
 
-use std::mem::MaybeUninit;
-
-use super::request::span_in;
+use super::find;
+use super::lines::{self, Fault, line_end};
+use crate::http::fields::Span;
 use crate::http::forwarded::drop_listed;
 use crate::http::validate::content_length;
 use crate::http::{Framing, Method, Name, Reason, ResponseHead, Version};
@@ -16,38 +16,44 @@ pub const MAX_FIELDS: usize = 256;
 /// is framed for the `method` that asked (RFC 9112 §6.3).
 pub fn parse(bytes: &[u8], method: Method, head: &mut ResponseHead) -> Result<(), Reason> {
     head.clear();
-    let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_FIELDS];
-    let mut response = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut response,
-        bytes,
-        &mut slots,
-    );
-    match parsed {
-        Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
-        Err(httparse::Error::TooManyHeaders) => return Err(Reason::ResponseHeaderTooLarge),
-        _ => return Err(Reason::BadResponseHead),
-    }
-    let (Some(status), Some(version)) = (response.code, response.version) else {
-        return Err(Reason::BadResponseHead);
-    };
-    if !(100..=599).contains(&status) {
-        return Err(Reason::BadResponseHead);
-    }
-    let reason = response.reason.unwrap_or_default();
+    let line = status_line(bytes).ok_or(Reason::BadResponseHead)?;
     head.fields.append(bytes);
-    head.status = status;
-    head.version = if version == 0 { Version::Http10 } else { Version::Http11 };
-    if !reason.is_empty() {
-        head.reason = span_in(bytes, reason.as_bytes());
-    }
-    for field in response.headers.iter() {
-        let value = field.value.trim_ascii_end();
-        head.fields.push_span(span_in(bytes, field.name.as_bytes()), span_in(bytes, value));
-    }
+    (head.version, head.status, head.reason) = (line.version, line.status, line.reason);
+    lines::read(bytes, line.end, MAX_FIELDS, &mut head.fields).map_err(|fault| match fault {
+        Fault::Malformed => Reason::BadResponseHead,
+        Fault::TooMany => Reason::ResponseHeaderTooLarge,
+    })?;
     head.framing = framing(head, method)?;
     drop_listed(&mut head.fields);
     Ok(())
+}
+
+/// A status line, taken apart.
+struct StatusLine {
+    version: Version,
+    status: u16,
+    reason: Span,
+    /// Where the field lines begin.
+    end: usize,
+}
+
+/// RFC 9112 §4; a phrase, and the space before it, may be missing.
+fn status_line(bytes: &[u8]) -> Option<StatusLine> {
+    let version = match bytes.first_chunk()? {
+        b"HTTP/1.1 " => Version::Http11,
+        b"HTTP/1.0 " => Version::Http10,
+        _ => return None,
+    };
+    let [hundreds @ b'1'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', ..] = &bytes[9..] else {
+        return None;
+    };
+    let status = [hundreds, tens, ones].iter().fold(0, |sum, digit| sum * 10 + u16::from(**digit - b'0'));
+    let (start, stop) = match bytes.get(12)? {
+        b' ' => (13, find::value_end(bytes, 13)?),
+        _ => (12, 12),
+    };
+    let end = line_end(bytes, stop)?;
+    Some(StatusLine { version, status, reason: Span::new(start, stop), end })
 }
 
 /// How the body of an answer to `method` is delimited (RFC 9112 §6.3).

@@ -1,5 +1,7 @@
 //! Finds the end of a head, once over every byte however slowly they come.
 
+use super::find;
+
 /// Where the search for the empty line stands.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scan {
@@ -63,8 +65,7 @@ impl Scan {
 
     /// Where the next line feed is.
     fn next_feed(&self, bytes: &[u8]) -> Option<usize> {
-        let seen = self.seen as usize;
-        memchr::memchr(b'\n', bytes.get(seen..).unwrap_or_default()).map(|offset| seen + offset)
+        find::byte(bytes, self.seen as usize, b'\n')
     }
 
     fn begin_line(&mut self, at: usize) {

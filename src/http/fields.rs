@@ -48,6 +48,8 @@ pub struct Field {
 pub struct Fields {
     text: Vec<u8>,
     list: Vec<Field>,
+    /// The names that have been in the list since it was cleared: most questions are about others.
+    seen: u32,
 }
 
 impl Fields {
@@ -55,6 +57,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.text.clear();
         self.list.clear();
+        self.seen = 0;
     }
 
     /// Gives memory back that an unusually large head has left behind.
@@ -75,17 +78,19 @@ impl Fields {
         Span::new(start, self.text.len())
     }
 
-    /// Appends a field whose name and value are in the text already.
-    pub fn push_span(&mut self, name: Span, value: Span) {
-        let known = Name::of(self.text(name));
+    /// Appends a field whose name, recognised already, and value are in the text.
+    pub fn push_known(&mut self, known: Name, name: Span, value: Span) {
+        debug_assert_eq!(known, Name::of(self.text(name)), "the name is recognised from its text");
+        self.seen |= known.bit();
         self.list.push(Field { known, name, value });
     }
 
     /// Appends a field.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        let known = Name::of(name);
         let name = self.append(name);
         let value = self.append(value);
-        self.push_span(name, value);
+        self.push_known(known, name, value);
     }
 
     /// Replaces every field of that name by one.
@@ -118,12 +123,13 @@ impl Fields {
 
     /// The first value of a known field.
     pub fn get(&self, name: Name) -> Option<&[u8]> {
-        self.list.iter().find(|field| field.known == name).map(|field| self.text(field.value))
+        self.all(name).next()
     }
 
     /// All values of a known field.
     pub fn all(&self, name: Name) -> impl Iterator<Item = &[u8]> {
-        self.list.iter().filter(move |field| field.known == name).map(|field| self.text(field.value))
+        let list = if self.seen & name.bit() == 0 { &[][..] } else { &self.list[..] };
+        list.iter().filter(move |field| field.known == name).map(|field| self.text(field.value))
     }
 
     /// The first value of any field, by its name in any letter case.

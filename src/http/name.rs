@@ -61,43 +61,106 @@ pub enum Name {
     XRequestId,
 }
 
+/// The known names with their texts, the shorter first.
+const KNOWN: [(Name, &[u8]); 27] = [
+    (Name::Te, b"te"),
+    (Name::Host, b"host"),
+    (Name::Date, b"date"),
+    (Name::Proxy, b"proxy"),
+    (Name::Accept, b"accept"),
+    (Name::Cookie, b"cookie"),
+    (Name::Expect, b"expect"),
+    (Name::Server, b"server"),
+    (Name::Trailer, b"trailer"),
+    (Name::Upgrade, b"upgrade"),
+    (Name::Referer, b"referer"),
+    (Name::Forwarded, b"forwarded"),
+    (Name::Connection, b"connection"),
+    (Name::KeepAlive, b"keep-alive"),
+    (Name::UserAgent, b"user-agent"),
+    (Name::Traceparent, b"traceparent"),
+    (Name::ContentType, b"content-type"),
+    (Name::XRequestId, b"x-request-id"),
+    (Name::Authorization, b"authorization"),
+    (Name::ContentLength, b"content-length"),
+    (Name::Http2Settings, b"http2-settings"),
+    (Name::XForwardedFor, b"x-forwarded-for"),
+    (Name::ProxyConnection, b"proxy-connection"),
+    (Name::XForwardedHost, b"x-forwarded-host"),
+    (Name::XForwardedPort, b"x-forwarded-port"),
+    (Name::TransferEncoding, b"transfer-encoding"),
+    (Name::XForwardedProto, b"x-forwarded-proto"),
+];
+
+/// The longest known name.
+const LONGEST: usize = 17;
+
+/// A name as two numbers: its first and its last bytes, as many as fit one of eight, four or two,
+/// in lower case. Names of one length up to sixteen have the same ends only if they are the same.
+type Ends = (u64, u64);
+
+const ENDS: [Ends; KNOWN.len()] = {
+    let mut all = [(0, 0); KNOWN.len()];
+    let mut at = 0;
+    while at < all.len() {
+        all[at] = ends(KNOWN[at].1);
+        at += 1;
+    }
+    all
+};
+
+/// Where the known names of a length begin; those of the next length end them.
+const OF_LENGTH: [u8; LONGEST + 2] = {
+    let mut begin = [0; LONGEST + 2];
+    let (mut at, mut length) = (0, 0);
+    while length < begin.len() {
+        while at < KNOWN.len() && KNOWN[at].1.len() < length {
+            at += 1;
+        }
+        begin[length] = at as u8;
+        length += 1;
+    }
+    begin
+};
+
+const fn ends(name: &[u8]) -> Ends {
+    let (first, last) = if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        (u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64)
+    } else if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        (u16::from_le_bytes(*first) as u64, u16::from_le_bytes(*last) as u64)
+    } else {
+        (0, 0)
+    };
+    (lower(first), lower(last))
+}
+
+/// Eight bytes in lower case. What is no letter may change as well, but never into a byte that known
+/// names have.
+const fn lower(bytes: u64) -> u64 {
+    bytes | ((bytes & 0x4040_4040_4040_4040) >> 1)
+}
+
 impl Name {
     /// Recognises a name, in any letter case.
     pub fn of(name: &[u8]) -> Name {
-        // Two candidates at most share a length and a first letter, so one comparison decides.
-        let (known, text): (Name, &[u8]) = match (name.len(), name.first().map(u8::to_ascii_lowercase)) {
-            (2, Some(b't')) => (Name::Te, b"te"),
-            (4, Some(b'h')) => (Name::Host, b"host"),
-            (4, Some(b'd')) => (Name::Date, b"date"),
-            (5, Some(b'p')) => (Name::Proxy, b"proxy"),
-            (6, Some(b'a')) => (Name::Accept, b"accept"),
-            (6, Some(b'c')) => (Name::Cookie, b"cookie"),
-            (6, Some(b'e')) => (Name::Expect, b"expect"),
-            (6, Some(b's')) => (Name::Server, b"server"),
-            (7, Some(b't')) => (Name::Trailer, b"trailer"),
-            (7, Some(b'u')) => (Name::Upgrade, b"upgrade"),
-            (7, Some(b'r')) => (Name::Referer, b"referer"),
-            (9, Some(b'f')) => (Name::Forwarded, b"forwarded"),
-            (10, Some(b'c')) => (Name::Connection, b"connection"),
-            (10, Some(b'k')) => (Name::KeepAlive, b"keep-alive"),
-            (10, Some(b'u')) => (Name::UserAgent, b"user-agent"),
-            (11, Some(b't')) => (Name::Traceparent, b"traceparent"),
-            (12, Some(b'c')) => (Name::ContentType, b"content-type"),
-            (12, Some(b'x')) => (Name::XRequestId, b"x-request-id"),
-            (13, Some(b'a')) => (Name::Authorization, b"authorization"),
-            (14, Some(b'c')) => (Name::ContentLength, b"content-length"),
-            (14, Some(b'h')) => (Name::Http2Settings, b"http2-settings"),
-            (15, Some(b'x')) => (Name::XForwardedFor, b"x-forwarded-for"),
-            (16, Some(b'p')) => (Name::ProxyConnection, b"proxy-connection"),
-            (16, Some(b'x')) if name[12].eq_ignore_ascii_case(&b'h') => {
-                (Name::XForwardedHost, b"x-forwarded-host")
+        if name.len() > LONGEST {
+            return Name::Other;
+        }
+        let candidates = usize::from(OF_LENGTH[name.len()])..usize::from(OF_LENGTH[name.len() + 1]);
+        let ends = ends(name);
+        for at in candidates {
+            if ENDS[at] == ends && (name.len() <= 16 || name.eq_ignore_ascii_case(KNOWN[at].1)) {
+                return KNOWN[at].0;
             }
-            (16, Some(b'x')) => (Name::XForwardedPort, b"x-forwarded-port"),
-            (17, Some(b't')) => (Name::TransferEncoding, b"transfer-encoding"),
-            (17, Some(b'x')) => (Name::XForwardedProto, b"x-forwarded-proto"),
-            _ => return Name::Other,
-        };
-        if name.eq_ignore_ascii_case(text) { known } else { Name::Other }
+        }
+        Name::Other
+    }
+
+    /// The bit of this name in a set of names.
+    pub(super) const fn bit(self) -> u32 {
+        1 << self as u32
     }
 
     /// Whether the field speaks of this connection only and is never passed on (RFC 9110 §7.6.1).
@@ -159,6 +222,20 @@ mod tests {
         assert_eq!(Name::of(b"transfer_encoding"), Name::Other);
         assert_eq!(Name::of(b"hosts"), Name::Other);
         assert_eq!(Name::of(b""), Name::Other);
+        for near in
+            [&b"transfer+encoding"[..], b"x-forwaRDed_proto", b"h\x0fst", b"Content\rLength", b"d\xc1te"]
+        {
+            assert_eq!(Name::of(near), Name::Other, "{near:?}");
+        }
+    }
+
+    #[test]
+    fn every_known_name_is_recognised() {
+        assert!(KNOWN.is_sorted_by_key(|(_, text)| text.len()));
+        for (name, text) in KNOWN {
+            assert_eq!(Name::of(text), name);
+            assert_eq!(Name::of(&text.to_ascii_uppercase()), name);
+        }
     }
 
     #[test]
