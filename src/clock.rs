@@ -4,11 +4,12 @@
 //! one slot in a table of due times; setting a deadline is one store, and a single task per worker
 //! wakes whoever is due. Granularity is [`GRANULARITY`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Notify;
 
 /// Deadlines fire up to this much late, never early.
@@ -28,13 +29,35 @@ impl Millis {
     }
 }
 
+/// Nanoseconds since the worker's clock was made: what durations are measured by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp(u64);
+
+impl Stamp {
+    /// The same on the clock of deadlines.
+    pub fn millis(self) -> Millis {
+        Millis(self.0 / 1_000_000)
+    }
+
+    /// The span since an earlier one.
+    pub fn since(self, earlier: Stamp) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
 /// The deadlines of one worker, shared by its connections.
 #[derive(Clone, Debug)]
 pub struct Timers(Rc<Shared>);
 
+/// The clock is read as two numbers of the system, since `Instant` computes its differences with
+/// care that a count of nanoseconds does not need: 100 instructions, several times a request.
 #[derive(Debug)]
 struct Shared {
-    origin: Instant,
+    origin: u64,
+    /// What the clock said when it was last read.
+    recent: Cell<Stamp>,
+    /// Unix time at `origin`, in nanoseconds.
+    epoch: Cell<u64>,
     table: RefCell<Table>,
     earlier: Notify,
 }
@@ -59,20 +82,46 @@ impl Default for Timers {
             next: Millis::NEVER,
             fired: Millis(0),
         };
-        Timers(Rc::new(Shared { origin: Instant::now(), table: RefCell::new(table), earlier: Notify::new() }))
+        let timers = Timers(Rc::new(Shared {
+            origin: nanoseconds(ClockId::Monotonic),
+            recent: Cell::default(),
+            epoch: Cell::default(),
+            table: RefCell::new(table),
+            earlier: Notify::new(),
+        }));
+        timers.set();
+        timers
     }
 }
 
 impl Timers {
-    /// The time now.
-    pub fn now(&self) -> Millis {
-        self.at(Instant::now())
+    /// Reads the clock.
+    pub fn stamp(&self) -> Stamp {
+        let stamp = Stamp(nanoseconds(ClockId::Monotonic).saturating_sub(self.0.origin));
+        self.0.recent.set(stamp);
+        stamp
     }
 
-    /// The time of an instant that was taken already.
-    pub fn at(&self, instant: Instant) -> Millis {
-        let span = instant.saturating_duration_since(self.0.origin);
-        Millis(span.as_secs() * 1000 + u64::from(span.subsec_millis()))
+    /// The time now.
+    pub fn now(&self) -> Millis {
+        self.stamp().millis()
+    }
+
+    /// What the clock said when it was last read, on this worker: for whoever knows that this was a
+    /// moment ago, since nothing was awaited meanwhile.
+    pub fn recent(&self) -> Stamp {
+        self.0.recent.get()
+    }
+
+    /// Milliseconds of Unix time at a stamp.
+    pub fn unix_millis(&self, stamp: Stamp) -> u64 {
+        (self.0.epoch.get() + stamp.0) / 1_000_000
+    }
+
+    /// Follows the system's clock, should that have been set.
+    pub fn set(&self) {
+        let stamp = self.stamp();
+        self.0.epoch.set(nanoseconds(ClockId::Realtime).saturating_sub(stamp.0));
     }
 
     /// A slot of one's own, given back when dropped.
@@ -109,6 +158,11 @@ impl Timers {
             }
         }
     }
+}
+
+fn nanoseconds(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
 impl Table {
@@ -214,6 +268,19 @@ mod tests {
         let number = first.slot;
         drop(first);
         assert_eq!(timers.slot().slot, number);
+    }
+
+    #[test]
+    fn a_stamp_tells_spans_deadlines_and_unix_time() {
+        let timers = Timers::default();
+        let first = timers.stamp();
+        assert_eq!(timers.recent(), first);
+        assert!(timers.stamp() >= first && first.since(timers.recent()) == Duration::ZERO);
+        assert_eq!(Stamp(12_345_678).millis(), Millis(12));
+        assert_eq!(Stamp(12_345_678).since(Stamp(345_678)), Duration::from_millis(12));
+        let told = timers.unix_millis(timers.stamp());
+        let known = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        assert!(known.abs_diff(u128::from(told)) < 1000);
     }
 
     #[test]

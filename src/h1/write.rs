@@ -1,7 +1,7 @@
 //! Writes heads, chunk frames and trailers. `put` receives the bytes in order.
 
-use crate::http::forwarded;
-use crate::http::{Exchange, Fields, Framing, Method, ResponseHead, Version};
+use crate::http::fields::Span;
+use crate::http::{Exchange, Fields, Framing, Method, Name, ResponseHead, Version, forwarded};
 
 /// Writes the head of the request that goes to an endpoint, from its parsed form only.
 pub fn request(exchange: &Exchange, host: &[u8], mut put: impl FnMut(&[u8])) {
@@ -13,24 +13,46 @@ pub fn request(exchange: &Exchange, host: &[u8], mut put: impl FnMut(&[u8])) {
         put(b"?");
         put(query);
     }
-    put(b" HTTP/1.1\r\n");
-    field(&mut put, b"host", host);
-    let mut has_te = false;
-    forwarded::request_fields(exchange, |name, value| {
-        has_te |= name == b"te";
-        field(&mut put, name, value);
-    });
+    put(b" HTTP/1.1\r\nhost: ");
+    put(host);
+    put(b"\r\n");
+    lines(&request.fields, forwarded::reaches_endpoint, &mut put);
+    forwarded::about_client(exchange, &mut |name, value| field(&mut put, name, value));
+    let trailers = forwarded::wants_trailers(&request.fields);
+    if trailers {
+        put(b"te: trailers\r\n");
+    }
     // RFC 9110 §7.6.1: what speaks of this connection only says so.
-    match (request.upgrade(), has_te) {
+    match (request.upgrade(), trailers) {
         (Some(protocol), _) => {
             field(&mut put, b"upgrade", protocol);
-            put(if has_te { b"connection: upgrade, TE\r\n" } else { b"connection: upgrade\r\n" });
+            put(if trailers { b"connection: upgrade, TE\r\n" } else { b"connection: upgrade\r\n" });
         }
-        (None, true) => field(&mut put, b"connection", b"TE"),
+        (None, true) => put(b"connection: TE\r\n"),
         (None, false) => {}
     }
     framing_fields(request.framing, &mut put);
     put(b"\r\n");
+}
+
+/// Writes the fields that pass. Neighbours that stand in the head as they are written go in one piece.
+fn lines(fields: &Fields, passes: impl Fn(Name) -> bool, put: &mut impl FnMut(&[u8])) {
+    let mut piece = Span::default();
+    for line in fields.list().iter().filter(|line| passes(line.known)) {
+        match fields.line(line) {
+            Some(whole) if whole.start == piece.end => piece.end = whole.end,
+            Some(whole) => {
+                put(fields.text(piece));
+                piece = whole;
+            }
+            None => {
+                put(fields.text(piece));
+                piece = Span::default();
+                field(put, fields.text(line.name), fields.text(line.value));
+            }
+        }
+    }
+    put(fields.text(piece));
 }
 
 /// How a connection goes on after an answer.
@@ -56,7 +78,7 @@ pub fn response(
     mut put: impl FnMut(&[u8]),
 ) {
     status_line(response, &mut put);
-    forwarded::response_fields(response, |name, value| field(&mut put, name, value));
+    lines(&response.fields, |name| forwarded::reaches_client(name, response.status), &mut put);
     match (framing, length) {
         // RFC 9110 §8.6: 204 has no length, not even a true one.
         (Framing::None, _) if response.status == 204 => {}
@@ -86,14 +108,13 @@ pub fn bare_response(response: &ResponseHead, mut put: impl FnMut(&[u8])) {
 /// Writes an interim answer (1xx).
 pub fn interim(response: &ResponseHead, mut put: impl FnMut(&[u8])) {
     status_line(response, &mut put);
-    forwarded::response_fields(response, |name, value| field(&mut put, name, value));
+    lines(&response.fields, |name| forwarded::reaches_client(name, response.status), &mut put);
     put(b"\r\n");
 }
 
 fn status_line(response: &ResponseHead, put: &mut impl FnMut(&[u8])) {
-    put(b"HTTP/1.1 ");
-    put(&digits(response.status));
-    put(b" ");
+    let [hundreds, tens, ones] = digits(response.status);
+    put(&[b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', hundreds, tens, ones, b' ']);
     let reason = response.fields.text(response.reason);
     put(if reason.is_empty() { phrase(response.status) } else { reason });
     put(b"\r\n");
@@ -112,6 +133,7 @@ fn phrase(status: u16) -> &'static [u8] {
         .as_bytes()
 }
 
+#[inline(always)]
 fn field(put: &mut impl FnMut(&[u8]), name: &[u8], value: &[u8]) {
     put(name);
     put(b": ");
@@ -159,9 +181,7 @@ pub fn chunk_line(length: usize, mut put: impl FnMut(&[u8])) {
 /// The end of a chunked body, with its trailers.
 pub fn chunked_end(trailers: &Fields, mut put: impl FnMut(&[u8])) {
     put(b"0\r\n");
-    for (_, name, value) in trailers.iter() {
-        field(&mut put, name, value);
-    }
+    lines(trailers, |_| true, &mut put);
     put(b"\r\n");
 }
 

@@ -152,9 +152,7 @@ impl Exchange {
     /// Gives the request an identity: that of a trusted proxy, else these bytes as a UUIDv7
     /// (RFC 9562 §5.7: 48 bits of Unix milliseconds, then random bits).
     pub fn identify(&mut self, bytes: [u8; 16]) {
-        let fields = &self.request.fields;
-        let told =
-            fields.list().iter().find(|field| field.known == Name::XRequestId).map(|field| field.value);
+        let told = self.request.fields.first(Name::XRequestId).map(|field| field.value);
         match told {
             Some(span) if self.client.trusted && (1..=MAX_REQUEST_ID).contains(&span.len()) => {
                 self.request_id = RequestId::Believed(span);
@@ -175,17 +173,22 @@ impl Exchange {
         bytes[6] = bytes[6] & 0x0f | 0x70;
         bytes[8] = bytes[8] & 0x3f | 0x80;
         let mut text = [b'-'; 36];
-        let mut at = 0;
-        for (number, byte) in bytes.into_iter().enumerate() {
-            if matches!(number, 4 | 6 | 8 | 10) {
-                at += 1;
-            }
-            text[at] = HEX[usize::from(byte >> 4)];
-            text[at + 1] = HEX[usize::from(byte & 15)];
-            at += 2;
+        for (at, byte) in PLACES.into_iter().zip(bytes) {
+            [text[at], text[at + 1]] = HEX[usize::from(byte)];
         }
         self.request_id = RequestId::Made(text);
     }
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
+/// Where the bytes of a UUID stand in its text.
+const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
+const HEX: [[u8; 2]; 256] = {
+    let (mut table, mut byte) = ([[0; 2]; 256], 0);
+    while byte < 256 {
+        let digits = b"0123456789abcdef";
+        table[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    table
+};

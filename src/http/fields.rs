@@ -121,15 +121,36 @@ impl Fields {
         self.list.iter().map(|field| (field.known, self.text(field.name), self.text(field.value)))
     }
 
+    /// Where a field stands in the text as it would be written, `name: value` and its line end, if it
+    /// does.
+    pub fn line(&self, field: &Field) -> Option<Span> {
+        let between = Span { start: field.name.end, end: field.value.start };
+        let behind = Span { start: field.value.end, end: field.value.end + 2 };
+        let is_plain = field.name.end + 2 == field.value.start
+            && self.text(between) == b": "
+            && self.text(behind) == b"\r\n";
+        is_plain.then_some(Span { start: field.name.start, end: behind.end })
+    }
+
     /// The first value of a known field.
     pub fn get(&self, name: Name) -> Option<&[u8]> {
-        self.all(name).next()
+        self.first(name).map(|field| self.text(field.value))
     }
 
     /// All values of a known field.
     pub fn all(&self, name: Name) -> impl Iterator<Item = &[u8]> {
+        self.every(name).map(|field| self.text(field.value))
+    }
+
+    /// The first known field of that name.
+    pub fn first(&self, name: Name) -> Option<&Field> {
+        self.every(name).next()
+    }
+
+    /// All known fields of that name.
+    pub fn every(&self, name: Name) -> impl Iterator<Item = &Field> {
         let list = if self.seen & name.bit() == 0 { &[][..] } else { &self.list[..] };
-        list.iter().filter(move |field| field.known == name).map(|field| self.text(field.value))
+        list.iter().filter(move |field| field.known == name)
     }
 
     /// The first value of any field, by its name in any letter case.
@@ -174,6 +195,17 @@ mod tests {
         fields.set(b"x-A", b"3");
         let left: Vec<_> = fields.iter().map(|(_, name, value)| (name.to_vec(), value.to_vec())).collect();
         assert_eq!(left, [(b"Host".to_vec(), b"a.example".to_vec()), (b"x-A".to_vec(), b"3".to_vec())]);
+    }
+
+    #[test]
+    fn a_line_that_stands_in_the_text_is_found() {
+        let mut fields = sample();
+        let Span { start, .. } = fields.append(b"A: b\r\nC:d\r\nE: f\n");
+        let span = |from, to| Span { start: start + from, end: start + to };
+        let lines = [(span(0, 1), span(3, 4)), (span(6, 7), span(8, 9)), (span(11, 12), span(14, 15))];
+        let found = lines.map(|(name, value)| fields.line(&Field { known: Name::Other, name, value }));
+        assert_eq!(found, [Some(span(0, 6)), None, None]);
+        assert!(fields.list().iter().all(|field| fields.line(field).is_none()), "these were never lines");
     }
 
     #[test]

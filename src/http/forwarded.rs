@@ -33,18 +33,19 @@ pub enum Forwarded {
 /// belong to the writer of the head.
 pub fn request_fields(exchange: &Exchange, mut put: impl FnMut(&[u8], &[u8])) {
     let fields = &exchange.request.fields;
-    for (known, name, value) in fields.iter() {
-        let stays = known.is_hop_by_hop()
-            || matches!(known, Name::Host | Name::ContentLength)
-            || is_forwarding(known);
-        if !stays {
-            put(name, value);
-        }
-    }
+    fields
+        .iter()
+        .filter(|(known, ..)| reaches_endpoint(*known))
+        .for_each(|(_, name, value)| put(name, value));
     about_client(exchange, &mut put);
     if wants_trailers(fields) {
         put(b"te", b"trailers");
     }
+}
+
+/// Whether such a field of the client goes to the endpoint as it is.
+pub fn reaches_endpoint(name: Name) -> bool {
+    !(name.is_hop_by_hop() || matches!(name, Name::Host | Name::ContentLength) || is_forwarding(name))
 }
 
 /// Whether the client takes trailers.
@@ -55,14 +56,14 @@ pub fn wants_trailers(fields: &Fields) -> bool {
 /// Calls `put` for each field of the answer that goes to the client, except Content-Length,
 /// which belongs to the writer of the head.
 pub fn response_fields(response: &ResponseHead, mut put: impl FnMut(&[u8], &[u8])) {
-    let fields = &response.fields;
-    for (known, name, value) in fields.iter() {
-        let upgrade_is_told = known == Name::Upgrade && matches!(response.status, 101 | 426);
-        let stays = (known.is_hop_by_hop() && !upgrade_is_told) || known == Name::ContentLength;
-        if !stays {
-            put(name, value);
-        }
-    }
+    let passed = response.fields.iter().filter(|(known, ..)| reaches_client(*known, response.status));
+    passed.for_each(|(_, name, value)| put(name, value));
+}
+
+/// Whether such a field of an answer with this status goes to the client as it is.
+pub fn reaches_client(name: Name, status: u16) -> bool {
+    let upgrade_is_told = name == Name::Upgrade && matches!(status, 101 | 426);
+    (!name.is_hop_by_hop() || upgrade_is_told) && name != Name::ContentLength
 }
 
 /// Removes the fields that `Connection` lists (RFC 9110 §7.6.1). Done when a head has come, so that
@@ -95,7 +96,8 @@ fn is_forwarding(name: Name) -> bool {
 }
 
 /// X-Forwarded-For, -Proto, -Host, -Port, X-Request-Id and Forwarded.
-fn about_client(exchange: &Exchange, put: &mut impl FnMut(&[u8], &[u8])) {
+#[inline]
+pub fn about_client(exchange: &Exchange, put: &mut impl FnMut(&[u8], &[u8])) {
     let (request, client) = (&exchange.request, &exchange.client);
     let believed = |name| if client.trusted { request.fields.get(name) } else { None };
     let mut value = Scratch::default();
@@ -157,12 +159,13 @@ impl Scratch {
     fn address(&mut self, address: std::net::IpAddr) {
         match address {
             std::net::IpAddr::V4(v4) => {
-                for (at, octet) in v4.octets().into_iter().enumerate() {
-                    if at > 0 {
-                        self.push(b".");
-                    }
-                    self.number(u16::from(octet));
+                let (mut text, mut end) = ([0u8; 16], 0);
+                for octet in v4.octets() {
+                    let [digits @ .., length] = OCTETS[usize::from(octet)];
+                    text[end..end + 4].copy_from_slice(&digits);
+                    end += usize::from(length);
                 }
+                self.push(&text[..end - 1]);
             }
             std::net::IpAddr::V6(v6) => {
                 let mut text = [0u8; 48];
@@ -192,6 +195,22 @@ impl Scratch {
         if self.spilled.is_empty() { &self.inline[..self.length] } else { &self.spilled }
     }
 }
+
+/// Every octet in decimal with a dot behind it, and the length of that.
+const OCTETS: [[u8; 5]; 256] = {
+    let (mut table, mut octet) = ([[0; 5]; 256], 0);
+    while octet < 256 {
+        let [hundreds, tens, ones] = [octet / 100, octet / 10 % 10, octet % 10];
+        let digits = [b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8];
+        table[octet] = match octet {
+            100.. => [digits[0], digits[1], digits[2], b'.', 4],
+            10.. => [digits[1], digits[2], b'.', 0, 3],
+            _ => [digits[2], b'.', 0, 0, 2],
+        };
+        octet += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
@@ -231,6 +250,17 @@ mod tests {
         assert_eq!(value(&fields, "x-forwarded-host"), Some("a.example"));
         assert_eq!(value(&fields, "x-forwarded-port"), Some("8443"));
         assert_eq!(value(&fields, "x-request-id"), Some("07070707-0707-7707-8707-070707070707"));
+    }
+
+    #[test]
+    fn addresses_are_written_as_everybody_writes_them() {
+        let mut addresses: Vec<std::net::IpAddr> = vec!["2001:db8::7".parse().unwrap()];
+        addresses.extend((0..=255).map(|octet| std::net::IpAddr::from([octet, 0, 255 - octet, octet])));
+        for address in addresses {
+            let mut text = Scratch::default();
+            text.address(address);
+            assert_eq!(text.text(), address.to_string().as_bytes());
+        }
     }
 
     #[test]

@@ -31,8 +31,8 @@ pub fn request(head: &mut RequestHead, slashes: EncodedSlashes) -> Result<(), Re
 /// Drops names that some endpoints read as a framing, host or forwarding field because they map
 /// `_` to `-` (CGI environments, `underscores_in_headers`).
 fn drop_aliases(head: &mut RequestHead) {
-    let suspicious = head.fields.iter().any(|(known, name, _)| known == Name::Other && name.contains(&b'_'));
-    if suspicious {
+    let is_suspicious = |name: &[u8]| name.contains(&b'_');
+    if head.fields.every(Name::Other).any(|field| is_suspicious(head.fields.text(field.name))) {
         head.fields.retain(|known, name, _| known != Name::Other || !Name::is_alias(name));
     }
 }
@@ -156,11 +156,10 @@ fn split_connect(head: &RequestHead) -> Result<Target, Reason> {
 
 /// Settles who is addressed: exactly one valid Host, or the absolute form, which wins.
 fn authority(head: &mut RequestHead, absolute: Option<Span>) -> Result<(), Reason> {
-    let mut hosts = head.fields.list().iter().filter(|field| field.known == Name::Host);
-    let (host, second) = (hosts.next().map(|field| field.value), hosts.next());
-    if second.is_some() {
+    if head.fields.every(Name::Host).nth(1).is_some() {
         return Err(Reason::BadRequestHost);
     }
+    let host = head.fields.first(Name::Host).map(|field| field.value);
     let [absolute, host] = [absolute, host].map(|span| span.map(|span| without_empty_port(head, span)));
     for span in absolute.iter().chain(&host) {
         if !is_authority(head.fields.text(*span)) {
@@ -196,18 +195,35 @@ fn lower(head: &mut RequestHead, span: Span) -> Span {
 /// `host [":" port]` of RFC 3986 without userinfo, empty host or comma.
 pub fn is_authority(text: &[u8]) -> bool {
     let (host, port) = split_port(text);
-    let port_is_valid = port.is_none_or(|port| {
-        port.len() <= 5
-            && std::str::from_utf8(port).ok().and_then(|text| text.parse::<u16>().ok()).is_some()
-            && port.iter().all(u8::is_ascii_digit)
+    port.is_none_or(is_port) && (is_name(host) || is_bracketed_address(host))
+}
+
+fn is_port(port: &[u8]) -> bool {
+    let number = port.iter().try_fold(0u32, |number, byte| {
+        byte.is_ascii_digit().then(|| (number * 10 + u32::from(byte - b'0')).min(u32::from(u16::MAX) + 1))
     });
-    port_is_valid && (is_name(host) || is_bracketed_address(host))
+    (1..=5).contains(&port.len()) && number.is_some_and(|number| number <= u32::from(u16::MAX))
 }
 
 fn is_name(host: &[u8]) -> bool {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=".contains(byte);
-    !host.is_empty() && host.len() <= 255 && host.iter().all(allowed)
+    !host.is_empty() && host.len() <= 255 && host.iter().all(|byte| NAME[usize::from(*byte)])
 }
+
+/// What a host may be made of beside the colon of a port and the brackets of an address: `reg-name`
+/// of RFC 3986 §3.2.2 without the comma.
+const NAME: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0);
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let (others, mut at) = (b"-._~%!$&'()*+;=", 0);
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 fn is_bracketed_address(host: &[u8]) -> bool {
     host.strip_prefix(b"[")

@@ -9,6 +9,7 @@ pub mod frames;
 pub mod inherit;
 pub mod listen;
 pub mod metered;
+mod plain;
 pub mod prefixed;
 pub mod proxy_protocol;
 pub mod secure;

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::connector::Identity;
+use super::plain;
 use super::secure::Secure;
 use super::tls::Protocol;
 
@@ -133,7 +134,7 @@ fn peek(socket: &impl AsFd) -> io::Result<usize> {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Stream::Tcp(tcp) => plain::poll_read(tcp, cx, buf),
             Stream::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
             Stream::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
             Stream::Secure(secure) => Pin::new(&mut **secure).poll_read(cx, buf),
@@ -144,7 +145,7 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
+            Stream::Tcp(tcp) => plain::poll_write(tcp, cx, buf),
             Stream::Tls(tls) => Pin::new(tls).poll_write(cx, buf),
             Stream::Unix(unix) => Pin::new(unix).poll_write(cx, buf),
             Stream::Secure(secure) => Pin::new(&mut **secure).poll_write(cx, buf),

@@ -77,6 +77,12 @@ impl Wire {
     /// after two full reads, since then a body is coming that is worth it; full at its largest is
     /// an error.
     pub fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // Most connections that are asked have nothing to tell: no memory is lent for that.
+        if self.input.capacity() == 0
+            && let Stream::Tcp(tcp) = &self.stream
+        {
+            ready!(tcp.poll_read_ready(context))?;
+        }
         if self.full_reads >= 2 || self.bulk {
             self.bulk = true;
             self.input.grow(self.ahead);

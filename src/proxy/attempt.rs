@@ -265,7 +265,7 @@ impl Attempt {
             Poll::Ready(Gone::Away) => Err(Reason::ClientClosed),
             Poll::Ready(Gone::HalfClosed) => {
                 let clock = &call.worker.timers;
-                let asked = clock.at(call.room.journal.started).max(self.upload.last_progress(clock));
+                let asked = call.room.journal.started.millis().max(self.upload.last_progress(clock));
                 let is_farewell = clock.now() <= asked.after(Some(FAREWELL));
                 self.ending = if is_farewell { Ending::Told } else { Ending::Late(clock.now()) };
                 Ok(())

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::Ended;
 use super::attempt::{Attempt, Call};
@@ -13,6 +12,7 @@ use super::link::Link;
 use super::pool::{Certainty, Pool};
 use super::reply;
 use super::worker::Failed;
+use crate::clock::Millis;
 use crate::endpoint::{Endpoint, InFlight};
 use crate::health::Outcome;
 use crate::http::reason::Side;
@@ -51,11 +51,11 @@ pub(super) async fn run<C: Client>(call: &mut Call<'_, C>) -> Ended {
     call.room.replay.keep(replay_limit(call));
     let mut last = Reason::NoHealthyEndpoint;
     let mut fresh = false;
+    let mut begun = call.room.journal.started;
     loop {
         let Some(pool) = call.fleet.pick(call.worker, &call.room.tried) else {
             return reply::refuse(call, last).await;
         };
-        let begun = Instant::now();
         let failure = match attempt(call, &pool, fresh).await {
             Ok(ended) => return ended,
             Err(failure) => failure,
@@ -67,7 +67,9 @@ pub(super) async fn run<C: Client>(call: &mut Call<'_, C>) -> Ended {
             call.fleet.upstream.observe(&endpoint, outcome(last));
             call.room.tried.push(endpoint.clone());
         }
-        call.room.failed.push(Failed { endpoint, reason: last, took: begun.elapsed() });
+        let now = call.worker.timers.stamp();
+        call.room.failed.push(Failed { endpoint, reason: last, took: now.since(begun) });
+        begun = now;
         if !may_retry(call, &failure) {
             return reply::refuse(call, last).await;
         }
@@ -78,9 +80,9 @@ pub(super) async fn run<C: Client>(call: &mut Call<'_, C>) -> Ended {
 async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool) -> Result<Ended, Failure> {
     let _in_flight = InFlight::begin(pool.endpoint().clone());
     call.room.greeting = pool.greeting(&call.room.exchange.client);
-    let mut link = connection(call, pool, fresh).await?;
+    let (mut link, begun) = connection(call, pool, fresh).await?;
     link.send_head(&call.room.exchange, host_header(call, pool.endpoint()));
-    let mut attempt = Attempt::begin(call.worker.timers.now());
+    let mut attempt = Attempt::begin(begun);
     if let Err(reason) = poll_fn(|context| attempt.poll_answer(context, call, &mut link)).await {
         return Err(Failure { reason, repeats: what_repeats(call, &link, reason) });
     }
@@ -95,7 +97,8 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     learn(call, pool.endpoint());
     let over_h2 = call.room.exchange.request.version == Version::Http2;
     // RFC 8441 §5: what is 101 to the endpoint is 200 to a client of HTTP/2.
-    call.room.journal.answered(pool.endpoint(), if opens && over_h2 { 200 } else { status });
+    let told = if opens && over_h2 { 200 } else { status };
+    call.room.journal.answered(pool.endpoint(), told, call.worker.timers.stamp());
     reply::outbound(call.route, call.room);
     call.client.respond(&call.room.exchange, &call.worker.timers);
     let streamed = if opens {
@@ -120,21 +123,29 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     Ok(close(call, pool, link, &attempt, status, streamed))
 }
 
-/// An idle connection, or a new one.
-async fn connection<C: Client>(call: &Call<'_, C>, pool: &Rc<Pool>, fresh: bool) -> Result<Link, Failure> {
+/// An idle connection, or a new one, and when it was there.
+async fn connection<C: Client>(
+    call: &Call<'_, C>,
+    pool: &Rc<Pool>,
+    fresh: bool,
+) -> Result<(Link, Millis), Failure> {
+    let timers = &call.worker.timers;
     if call.room.exchange.request.asks_for_tunnel() {
         let connected =
             Box::pin(pool.connect_for_tunnel(call.room.greeting, call.fleet.resort(&call.room.tried))).await;
-        return connected.map_err(|reason| Failure { reason, repeats: Repeats::Nothing });
+        return connected
+            .map(|link| (link, timers.now()))
+            .map_err(|reason| Failure { reason, repeats: Repeats::Nothing });
     }
     let certainty = if is_repeatable(call) { Certainty::Usual } else { Certainty::Sure };
-    let idle = if fresh { None } else { pool.take(&call.room.greeting, call.worker.timers.now(), certainty) };
+    let now = timers.recent().millis();
+    let idle = if fresh { None } else { pool.take(&call.room.greeting, now, certainty) };
     if let Some(link) = idle {
-        return Ok(link);
+        return Ok((link, now));
     }
     // Boxed: connecting is rare, and its future would make every idle connection larger.
     let connected = Box::pin(pool.connect(call.room.greeting, call.fleet.resort(&call.room.tried))).await;
-    connected.map_err(|reason| Failure { reason, repeats: Repeats::Nothing })
+    connected.map(|link| (link, timers.now())).map_err(|reason| Failure { reason, repeats: Repeats::Nothing })
 }
 
 /// Whether the endpoint may open a tunnel now: it was asked for this one, and has the whole request.

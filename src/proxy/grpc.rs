@@ -3,14 +3,14 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::attempt::Call;
 use super::client::Client;
 use super::pump::{Nothing, Pump};
 use super::recoded::Recoded;
-use super::worker::{Room, Worker};
-use crate::clock::Millis;
+use super::worker::Room;
+use crate::clock::{Millis, Stamp};
 use crate::http::grpc::{self, Dialect};
 use crate::http::{Fields, Framing, Reason};
 
@@ -19,13 +19,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The deadline of an exchange and what it means when it comes: the nearer one of the route's and,
 /// for a gRPC call, the client's own.
-pub(super) fn deadline(
-    worker: &Worker,
-    room: &Room,
-    started: Instant,
-    limit: Option<Duration>,
-) -> (Millis, Reason) {
-    let begin = worker.timers.at(started);
+pub(super) fn deadline(room: &Room, started: Stamp, limit: Option<Duration>) -> (Millis, Reason) {
+    let begin = started.millis();
     let ours = begin.after(limit);
     let told = grpc::dialect(&room.exchange).and_then(|_| grpc::timeout(&room.exchange.request.fields));
     let theirs = begin.after(told);

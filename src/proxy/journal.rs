@@ -1,16 +1,17 @@
 //! What is remembered of an exchange until its last byte: then it is counted and logged.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Stamp;
 use crate::endpoint::Endpoint;
 use crate::http::Reason;
 
 /// What will be counted and logged of one exchange.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Journal {
     /// When the head had come.
-    pub started: Instant,
+    pub started: Stamp,
     /// The route that took it.
     pub route: Option<u32>,
     /// The upstream that it went to.
@@ -31,26 +32,9 @@ pub struct Journal {
     pub reason: Option<Reason>,
 }
 
-impl Default for Journal {
-    fn default() -> Journal {
-        Journal {
-            started: Instant::now(),
-            route: None,
-            upstream: None,
-            middlewares: 0,
-            endpoint: None,
-            status: 0,
-            first_byte: Duration::ZERO,
-            received: 0,
-            sent: 0,
-            reason: None,
-        }
-    }
-}
-
 impl Journal {
     /// A request has come.
-    pub fn begin(&mut self, started: Instant) {
+    pub fn begin(&mut self, started: Stamp) {
         *self = Journal { started, ..Journal::default() };
     }
 
@@ -63,9 +47,9 @@ impl Journal {
     }
 
     /// An endpoint has answered.
-    pub fn answered(&mut self, endpoint: &Arc<Endpoint>, status: u16) {
+    pub fn answered(&mut self, endpoint: &Arc<Endpoint>, status: u16, now: Stamp) {
         self.endpoint = Some(endpoint.clone());
         self.status = status;
-        self.first_byte = self.started.elapsed();
+        self.first_byte = now.since(self.started);
     }
 }

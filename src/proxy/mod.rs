@@ -3,8 +3,6 @@
 //! Both front ends call [`handle`]; both kinds of endpoint connection stand behind
 //! [`link::Link`]. There is one loop of attempts and one way to stream.
 
-use std::time::Instant;
-
 pub mod attempt;
 pub mod body;
 pub mod client;
@@ -53,9 +51,9 @@ pub async fn handle<C: Client>(
 ) -> Ended {
     let _running = worker.shard.exchange();
     let view = worker.view();
-    let started = Instant::now();
+    let started = worker.timers.stamp();
     room.journal.begin(started);
-    room.exchange.identify(worker.identity());
+    room.exchange.identify(worker.identity(room.journal.started));
     find_client(listener, &mut room.exchange);
     view.snapshot.reserved.settle(&mut room.exchange);
     if !view.snapshot.reserved.is_empty() {
@@ -67,7 +65,7 @@ pub async fn handle<C: Client>(
             room.journal.upstream = Some(upstream);
             let fleet = &view.fleets[upstream];
             let limit = route.timeouts.request.get().map(|span| span.get());
-            let until = grpc::deadline(worker, room, started, limit);
+            let until = grpc::deadline(room, started, limit);
             forward::run(&mut Call { worker, client, room, timer, route, fleet, until, patience }).await
         }
         Plan::Reply(route) => {
@@ -91,9 +89,9 @@ pub async fn refuse<C: Client>(
     reason: Reason,
 ) -> Ended {
     let view = worker.view();
-    room.journal.begin(Instant::now());
+    room.journal.begin(worker.timers.stamp());
     room.journal.reason = Some(reason);
-    room.exchange.identify(worker.identity());
+    room.exchange.identify(worker.identity(room.journal.started));
     find_client(listener, &mut room.exchange);
     reply::fill(&mut room.exchange, reason);
     let ended = reply::send(worker, client, room, timer, Patience::of(listener)).await;
@@ -104,9 +102,9 @@ pub async fn refuse<C: Client>(
 /// Counts and logs a request that was refused without us, or a connection that was ended.
 pub fn note(worker: &Worker, listener: &Listener, room: &mut Room, reason: Reason) {
     let view = worker.view();
-    room.journal.begin(Instant::now());
+    room.journal.begin(worker.timers.stamp());
     room.journal.reason = Some(reason);
-    room.exchange.identify(worker.identity());
+    room.exchange.identify(worker.identity(room.journal.started));
     record::record(worker, &view, listener, room);
 }
 

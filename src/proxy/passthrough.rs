@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -60,9 +60,9 @@ pub fn refuse(worker: &Worker, listener: &Listener, peer: &Peer, reason: Reason)
 /// A room of its own: one from the shelf has memory for heads, which a connection of days would keep.
 fn begin(worker: &Worker, peer: &Peer, name: Option<&str>) -> Box<Room> {
     let mut room = Box::<Room>::default();
-    room.journal.begin(Instant::now());
+    room.journal.begin(worker.timers.stamp());
     room.exchange.client = peer.clone();
-    room.exchange.identify(worker.identity());
+    room.exchange.identify(worker.identity(room.journal.started));
     let request = &mut room.exchange.request;
     request.authority = request.fields.append(name.unwrap_or_default().as_bytes());
     room
@@ -112,7 +112,7 @@ async fn run(
     room.journal.upstream = Some(upstream);
     let fleet = &view.fleets[upstream];
     let (pool, _in_flight, endpoint) = connect(worker, fleet, route, room).await?;
-    room.journal.answered(pool.endpoint(), 0);
+    room.journal.answered(pool.endpoint(), 0, worker.timers.stamp());
     let timer = worker.timers.slot();
     let mut relay = Relay {
         client: arrival.client,
@@ -162,7 +162,7 @@ async fn connect(
         let Some(pool) = fleet.pick(worker, &room.tried) else { return Err(last) };
         let endpoint = pool.endpoint().clone();
         let in_flight = InFlight::begin(endpoint.clone());
-        let begun = Instant::now();
+        let begun = worker.timers.stamp();
         match pool.connect_raw(pool.greeting(&room.exchange.client), fleet.resort(&room.tried)).await {
             Ok(stream) => return Ok((pool, in_flight, stream)),
             Err(reason) => last = reason,
@@ -170,7 +170,7 @@ async fn connect(
         drop(in_flight);
         fleet.upstream.observe(&endpoint, Outcome::ConnectFailed);
         room.tried.push(endpoint.clone());
-        room.failed.push(Failed { endpoint, reason: last, took: begun.elapsed() });
+        room.failed.push(Failed { endpoint, reason: last, took: worker.timers.stamp().since(begun) });
         if room.tried.len() > further || !fleet.upstream.try_retry() {
             return Err(last);
         }

@@ -11,7 +11,7 @@ use crate::snapshot::{Listener, Route};
 /// Counts and logs an exchange that is over.
 pub(super) fn record(worker: &Worker, view: &View, listener: &Listener, room: &mut Room) {
     let journal = &room.journal;
-    let duration = journal.started.elapsed();
+    let duration = worker.timers.stamp().since(journal.started);
     let route = journal.route.and_then(|number| view.snapshot.routes.get(number as usize));
     let status = journal.status();
     let number = route.map_or(RouteId::NONE, |route| route.number);
@@ -29,7 +29,7 @@ pub(super) fn record(worker: &Worker, view: &View, listener: &Listener, room: &m
 /// Counts and logs a connection that was passed through.
 pub(super) fn connection(worker: &Worker, view: &View, listener: &Listener, room: &Room) {
     let journal = &room.journal;
-    let duration = journal.started.elapsed();
+    let duration = worker.timers.stamp().since(journal.started);
     let route = journal.route.and_then(|number| view.snapshot.routes.get(number as usize));
     let number = route.map_or(RouteId::NONE, |route| route.number);
     worker.shard.request(number, journal.status(), duration, journal.sent, journal.received);

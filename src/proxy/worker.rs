@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxHashMap;
 
@@ -11,11 +10,10 @@ use super::journal::Journal;
 use super::pool::{Pool, Resort};
 use super::replay::Replay;
 use crate::balance::PickContext;
-use crate::clock::Timers;
+use crate::clock::{Stamp, Timers};
 use crate::endpoint::Endpoint;
 use crate::http::{Exchange, Reason};
 use crate::net::proxy_protocol::Greeting;
-
 use crate::observe::access::Batch;
 use crate::observe::metrics::Shard;
 use crate::snapshot::{Live, Snapshot};
@@ -100,7 +98,6 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::new()),
             draining: Cell::new(false),
             timers: Timers::default(),
-
             shard,
             access: RefCell::new(access),
         };
@@ -127,10 +124,9 @@ impl Worker {
     }
 
     /// Sixteen bytes for a UUIDv7: the time in milliseconds, then random bits.
-    pub fn identity(&self) -> [u8; 16] {
-        let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_millis() as u64);
+    pub fn identity(&self, at: Stamp) -> [u8; 16] {
         let mut bytes = [0; 16];
-        bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+        bytes[..6].copy_from_slice(&self.timers.unix_millis(at).to_be_bytes()[2..]);
         bytes[6..14].copy_from_slice(&self.random().to_be_bytes());
         bytes[14..].copy_from_slice(&self.random().to_be_bytes()[..2]);
         bytes
@@ -170,7 +166,8 @@ impl Worker {
 
     /// Closes old idle connections and forgets pools that no upstream uses any more.
     pub fn tidy(&self) {
-        let now = self.timers.now();
+        self.timers.set();
+        let now = self.timers.recent().millis();
         let view = self.view();
         for fleet in &view.fleets {
             fleet.refresh(self);

@@ -175,8 +175,11 @@ impl Connection {
         (self.scan, self.answering) = (Scan::default(), None);
         // A new client has no more time than one that has begun its head.
         let first = opening != Opening::Past;
-        let patience = if first { self.limits().header_timeout } else { self.limits().idle_timeout };
-        let mut due = timer.clock().now().after(Some(patience.get()));
+        let (patience, since) = match first {
+            true => (self.limits().header_timeout, timer.clock().now()),
+            false => (self.limits().idle_timeout, timer.clock().recent().millis()),
+        };
+        let mut due = since.after(Some(patience.get()));
         let (mut started, mut draining) = (first, false);
         poll_fn(|context| {
             loop {

@@ -266,7 +266,7 @@ async fn answer(
     let judged = head::read(&parts, has_body, head_limits, slashes, request)
         .and_then(|()| if request.framing.exceeds(most) { Err(Reason::BodyTooLarge) } else { Ok(()) });
     drop(parts);
-    upgrade::translate(request, || worker.identity());
+    upgrade::translate(request, || worker.identity(worker.timers.stamp()));
     let ended = match judged {
         Ok(()) => proxy::handle(&worker, &listener, &mut stream, &mut room, &timer).await,
         Err(reason) => {

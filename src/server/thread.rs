@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime;
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::AbortHandle;
 
 use super::accept::Door;
 use super::team::{Command, Gate, Team};
@@ -30,10 +30,10 @@ pub fn start(
     make: impl FnOnce() -> Worker + Send + 'static,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
     std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-        let local = LocalSet::new();
-        // The LocalSet owns every task of the worker and ends them when it is dropped.
-        local.block_on(&runtime, run(number, team, commands, Rc::new(make())));
+        // It owns every task of the worker and ends them when it is dropped. A `LocalSet` in a runtime
+        // does the same with two schedulers, one in the other.
+        let runtime = runtime::Builder::new_current_thread().enable_all().build_local(Default::default())?;
+        runtime.block_on(run(number, team, commands, Rc::new(make())));
         Ok(())
     })
 }

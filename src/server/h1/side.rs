@@ -17,7 +17,7 @@ impl Connection {
     fn persistence(&mut self, framing: Framing, clock: &Timers) -> Persistence {
         let limits = self.limits();
         let age = limits.max_connection_age.get();
-        let old = age.is_some_and(|age| clock.now() >= self.opened.after(Some(age.get())));
+        let old = age.is_some_and(|age| clock.recent().millis() >= self.opened.after(Some(age.get())));
         let spent = limits.max_requests_per_connection.get().is_some_and(|most| self.requests >= most);
         self.closes |= matches!(framing, Framing::UntilClose | Framing::Tunnel) || old || spent;
         match (self.closes, self.version) {
