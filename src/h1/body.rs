@@ -1,6 +1,6 @@
 //! Takes the framing off a body, strictly and in place.
 
-use super::lines::{self, is_token_byte};
+use super::lines::{self, Ends, is_token_byte};
 use crate::http::framing::Framing;
 use crate::http::{Fields, Name};
 
@@ -220,7 +220,8 @@ fn trailers_length(bytes: &[u8]) -> Result<Option<usize>, Malformed> {
 fn read_trailers(bytes: &[u8], trailers: &mut Fields) -> Result<(), Malformed> {
     trailers.clear();
     trailers.append(bytes);
-    lines::read(bytes, 0, MAX_TRAILER_FIELDS, trailers).map_err(|_| Malformed)?;
+    let end = lines::read(bytes, 0, Ends::Strict, MAX_TRAILER_FIELDS, trailers).map_err(|_| Malformed)?;
+    debug_assert_eq!(end, bytes.len(), "the section was searched for its end");
     trailers.retain(|_, name, _| may_be_trailer(name));
     Ok(())
 }

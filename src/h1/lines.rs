@@ -1,65 +1,86 @@
 //! Reads the field lines of a head or of trailers, strictly (RFC 9112 §5).
 
 use super::find;
-use crate::http::fields::Span;
+use crate::http::fields::{Field, Span};
 use crate::http::{Fields, Name};
 
-/// Why field lines were refused.
+/// Why a head was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// A line breaks the grammar, or the empty line that ends them is missing or not the end.
+    /// Its end has not come.
+    Incomplete,
+    /// It breaks the grammar.
     Malformed,
-    /// There are more than allowed.
+    /// It has more fields than allowed.
     TooMany,
 }
 
-/// Reads the lines of `bytes` from `at` to the empty line that must end them, at most `most`, into
-/// `fields`, whose text begins with `bytes`.
-///
-/// A line may end with a bare line feed here: where that is not allowed, the search for the end of
-/// the head has refused it already.
-pub(super) fn read(bytes: &[u8], mut at: usize, most: usize, fields: &mut Fields) -> Result<(), Fault> {
+/// How lines may end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// With carriage return and line feed only.
+    Strict,
+    /// Also with a bare line feed, as Go's net/rpc writes them.
+    Bare,
+}
+
+/// Reads the lines of `bytes` from `at` to the empty line that ends them, at most `most`, into
+/// `fields`, whose text is to begin with `bytes`; returns where the empty line has ended.
+pub(super) fn read(
+    bytes: &[u8],
+    mut at: usize,
+    ends: Ends,
+    most: usize,
+    fields: &mut Fields,
+) -> Result<usize, Fault> {
     let mut count = 0;
     loop {
-        if let Some(end) = line_end(bytes, at) {
-            return if end == bytes.len() { Ok(()) } else { Err(Fault::Malformed) };
+        if matches!(bytes.get(at), Some(b'\r' | b'\n')) {
+            let end = line_end(bytes, at, ends)?;
+            return if find::has_control(&bytes[..end]) { Err(Fault::Malformed) } else { Ok(end) };
         }
         count += 1;
         if count > most {
             return Err(Fault::TooMany);
         }
-        at = read_line(bytes, at, fields).ok_or(Fault::Malformed)?;
+        at = read_line(bytes, at, ends, fields)?;
     }
 }
 
 /// Reads one line and returns where the next one begins.
-fn read_line(bytes: &[u8], at: usize, fields: &mut Fields) -> Option<usize> {
-    let colon = find::byte(bytes, at, b':')?;
+fn read_line(bytes: &[u8], at: usize, ends: Ends, fields: &mut Fields) -> Result<usize, Fault> {
+    let Some(colon) = find::byte(bytes, at, b':') else {
+        let has_ended = find::line_stop(bytes, at).is_some_and(|stop| stop + 1 < bytes.len());
+        return Err(if has_ended { Fault::Malformed } else { Fault::Incomplete });
+    };
     let name = &bytes[at..colon];
     let known = Name::of(name);
     if known == Name::Other && !is_token(name) {
-        return None;
+        return Err(Fault::Malformed);
     }
     let mut start = colon + 1;
     while matches!(bytes.get(start), Some(b' ' | b'\t')) {
         start += 1;
     }
-    let stop = find::value_end(bytes, start)?;
-    let next = line_end(bytes, stop)?;
+    let stop = find::line_stop(bytes, start).ok_or(Fault::Incomplete)?;
+    let next = line_end(bytes, stop, ends)?;
     let mut end = stop;
     while end > start && matches!(bytes[end - 1], b' ' | b'\t') {
         end -= 1;
     }
-    fields.push_known(known, Span::new(at, colon), Span::new(start, end));
-    Some(next)
+    // One space in front of the value, none behind it, and a whole line end.
+    let is_plain = start == colon + 2 && bytes[colon + 1] == b' ' && end == stop && next == stop + 2;
+    fields.push_field(Field { known, is_plain, name: Span::new(at, colon), value: Span::new(start, end) });
+    Ok(next)
 }
 
-/// Where the line goes on behind its end at `at`, if it ends there.
-pub(super) fn line_end(bytes: &[u8], at: usize) -> Option<usize> {
-    match bytes.get(at..)? {
-        [b'\r', b'\n', ..] => Some(at + 2),
-        [b'\n', ..] => Some(at + 1),
-        _ => None,
+/// Where the next line begins, if one ends at `at`.
+pub(super) fn line_end(bytes: &[u8], at: usize, ends: Ends) -> Result<usize, Fault> {
+    match bytes.get(at..).unwrap_or_default() {
+        [b'\r', b'\n', ..] => Ok(at + 2),
+        [b'\n', ..] if ends == Ends::Bare => Ok(at + 1),
+        [] | [b'\r'] => Err(Fault::Incomplete),
+        _ => Err(Fault::Malformed),
     }
 }
 
@@ -98,7 +119,7 @@ mod tests {
     fn ours(bytes: &[u8]) -> Result<Lines, Fault> {
         let mut fields = Fields::default();
         fields.append(bytes);
-        read(bytes, 0, 64, &mut fields)?;
+        read(bytes, 0, Ends::Bare, 64, &mut fields)?;
         Ok(fields.iter().map(|(_, name, value)| (name.to_vec(), value.to_vec())).collect())
     }
 
@@ -106,12 +127,13 @@ mod tests {
     fn theirs(bytes: &[u8]) -> Result<Lines, Fault> {
         let mut slots = [httparse::EMPTY_HEADER; 64];
         match httparse::parse_headers(bytes, &mut slots) {
-            Ok(httparse::Status::Complete((length, fields))) if length == bytes.len() => Ok(fields
+            Ok(httparse::Status::Partial) => Err(Fault::Incomplete),
+            Ok(httparse::Status::Complete((_, fields))) => Ok(fields
                 .iter()
                 .map(|field| (field.name.as_bytes().to_vec(), field.value.trim_ascii_end().to_vec()))
                 .collect()),
             Err(httparse::Error::TooManyHeaders) => Err(Fault::TooMany),
-            _ => Err(Fault::Malformed),
+            Err(_) => Err(Fault::Malformed),
         }
     }
 
@@ -125,21 +147,45 @@ mod tests {
     #[test]
     fn what_breaks_the_grammar_is_refused() {
         for bytes in [
-            &b""[..],
-            b"A: b",
-            b"A: b\r\n",
-            b"A b\r\n\r\n",
+            &b"A b\r\n\r\n"[..],
             b": b\r\n\r\n",
             b"A : b\r\n\r\n",
             b"A: b\rc\r\n\r\n",
             b"A: b\0\r\n\r\n",
             b"A: b\r\n c\r\n\r\n",
             b"\x80: b\r\n\r\n",
-            b"A: b\r\n\r\nrest",
+            b"A: b\x1f\r\n\r\n",
+            b"A\r\n\r",
         ] {
             assert_eq!(ours(bytes), Err(Fault::Malformed), "{}", String::from_utf8_lossy(bytes));
         }
         assert_eq!(ours(&[&b"A: b\r\n".repeat(65)[..], b"\r\n"].concat()), Err(Fault::TooMany));
+    }
+
+    #[test]
+    fn a_line_that_stands_as_it_would_be_written_is_marked() {
+        let mut fields = Fields::default();
+        let bytes = b"A: b\r\nB:c\r\nC:  d\r\nD: e \r\nE:\tf\r\nF: g\nG:\r\nH: \r\n\r\n";
+        read(bytes, 0, Ends::Bare, 64, &mut fields).unwrap();
+        let plain: Vec<_> = fields.list().iter().filter(|field| field.is_plain).collect();
+        assert_eq!(plain.iter().map(|field| bytes[field.name.start as usize]).collect::<Vec<_>>(), b"AH");
+    }
+
+    #[test]
+    fn what_has_not_come_whole_is_incomplete_at_every_byte() {
+        let bytes = b"Host: a\r\nX-A:\r\n\r\n";
+        for length in 0..bytes.len() {
+            assert_eq!(ours(&bytes[..length]), Err(Fault::Incomplete), "{length}");
+        }
+        assert!(ours(&[&bytes[..], b"rest: "].concat()).is_ok());
+    }
+
+    #[test]
+    fn a_bare_line_feed_is_refused_where_it_is_not_allowed() {
+        for bytes in [&b"A: b\n\r\n"[..], b"A: b\r\n\n", b"A: b\nC"] {
+            let read = read(bytes, 0, Ends::Strict, 64, &mut Fields::default());
+            assert_eq!(read, Err(Fault::Malformed), "{}", String::from_utf8_lossy(bytes));
+        }
     }
 
     proptest! {
@@ -153,7 +199,7 @@ mod tests {
                 0..12,
             ),
         ) {
-            let bytes = [&pieces.concat()[..], b"\r\n"].concat();
+            let bytes = [&pieces.concat()[..], b"\r\n\r\n"].concat();
             prop_assert_eq!(ours(&bytes), theirs(&bytes));
         }
     }

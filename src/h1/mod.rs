@@ -4,6 +4,7 @@
 pub mod body;
 mod find;
 mod lines;
+pub use lines::Ends;
 pub mod request;
 pub mod response;
 pub mod scan;

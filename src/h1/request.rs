@@ -1,7 +1,7 @@
 //! Reads a request head.
 
 use super::find;
-use super::lines::{self, Fault, is_token, is_token_byte, line_end};
+use super::lines::{self, Ends, Fault, is_token, is_token_byte, line_end};
 use crate::http::fields::Span;
 use crate::http::validate::MAX_REQUEST_LINE;
 use crate::http::{Method, Reason, RequestHead, Version};
@@ -18,22 +18,31 @@ pub struct HeadLimits {
     pub fields: usize,
 }
 
-/// Reads the complete head in `bytes` (up to and including its empty line) into `head`: method,
-/// target, version and fields, all strictly by RFC 9112. Judging them is `http::validate`'s part.
-pub fn parse(bytes: &[u8], limits: HeadLimits, head: &mut RequestHead) -> Result<(), Reason> {
+/// Reads the head at the front of `bytes` into `head`: method, target, version and fields, all
+/// strictly by RFC 9112. Judging them is `http::validate`'s part. The length of the head with its
+/// empty line; `None` when that has not come.
+pub fn parse(
+    bytes: &[u8],
+    ends: Ends,
+    limits: HeadLimits,
+    head: &mut RequestHead,
+) -> Result<Option<usize>, Reason> {
     head.clear();
-    let line = request_line(bytes)?;
+    let Some(line) = request_line(bytes, ends)? else { return Ok(None) };
     if line.method.len() + line.target.len() + b"  HTTP/1.1".len() > MAX_REQUEST_LINE {
         return Err(Reason::TargetTooLong);
     }
-    head.fields.append(bytes);
-    head.method = line.known;
-    (head.method_text, head.target, head.version) = (line.method, line.target, line.version);
-    lines::read(bytes, line.end, limits.fields.min(MAX_FIELDS), &mut head.fields).map_err(|fault| match fault
-    {
-        Fault::Malformed => Reason::BadRequestField,
-        Fault::TooMany => Reason::HeaderTooLarge,
-    })
+    match lines::read(bytes, line.end, ends, limits.fields.min(MAX_FIELDS), &mut head.fields) {
+        Ok(end) => {
+            head.fields.append(&bytes[..end]);
+            head.method = line.known;
+            (head.method_text, head.target, head.version) = (line.method, line.target, line.version);
+            Ok(Some(end))
+        }
+        Err(Fault::Incomplete) => Ok(None),
+        Err(Fault::Malformed) => Err(Reason::BadRequestField),
+        Err(Fault::TooMany) => Err(Reason::HeaderTooLarge),
+    }
 }
 
 /// A request line, taken apart.
@@ -47,22 +56,28 @@ struct RequestLine {
 }
 
 /// RFC 9112 §3: three words with one space between them.
-fn request_line(bytes: &[u8]) -> Result<RequestLine, Reason> {
-    let space = find::byte(bytes, 0, b' ').ok_or(Reason::BadRequestLine)?;
-    let known = Method::of(&bytes[..space]);
-    if known == Method::Other && !is_token(&bytes[..space]) {
+fn request_line(bytes: &[u8], ends: Ends) -> Result<Option<RequestLine>, Reason> {
+    let Some(stop) = find::line_stop(bytes, 0) else { return Ok(None) };
+    let end = match line_end(bytes, stop, ends) {
+        Ok(end) => end,
+        Err(Fault::Incomplete) => return Ok(None),
+        Err(Fault::Malformed | Fault::TooMany) => return Err(Reason::BadRequestLine),
+    };
+    let line = &bytes[..stop];
+    let space = find::byte(line, 0, b' ').ok_or(Reason::BadRequestLine)?;
+    let known = Method::of(&line[..space]);
+    if known == Method::Other && !is_token(&line[..space]) {
         return Err(Reason::BadRequestLine);
     }
-    let stop = find::target_end(bytes, space + 1).ok_or(Reason::BadRequestLine)?;
-    let version = match bytes[stop..].first_chunk() {
-        _ if stop == space + 1 => return Err(Reason::BadRequestLine),
-        Some(b" HTTP/1.1") => Version::Http11,
-        Some(b" HTTP/1.0") => Version::Http10,
-        _ if has_other_version(bytes) => return Err(Reason::VersionNotSupported),
+    let target = Span::new(space + 1, find::target_end(line, space + 1).ok_or(Reason::BadRequestLine)?);
+    let version = match &line[target.end as usize..] {
+        _ if target.is_empty() => return Err(Reason::BadRequestLine),
+        b" HTTP/1.1" => Version::Http11,
+        b" HTTP/1.0" => Version::Http10,
+        _ if has_other_version(line) => return Err(Reason::VersionNotSupported),
         _ => return Err(Reason::BadRequestLine),
     };
-    let end = line_end(bytes, stop + b" HTTP/1.1".len()).ok_or(Reason::BadRequestLine)?;
-    Ok(RequestLine { known, method: Span::new(0, space), target: Span::new(space + 1, stop), version, end })
+    Ok(Some(RequestLine { known, method: Span::new(0, space), target, version, end }))
 }
 
 /// What is wrong already with a head that has not come whole: a client that speaks TLS or HTTP/0.9
@@ -128,7 +143,10 @@ mod tests {
 
     fn read(bytes: &[u8]) -> Result<RequestHead, Reason> {
         let mut head = RequestHead::default();
-        parse(bytes, LIMITS, &mut head).map(|()| head)
+        parse(bytes, Ends::Strict, LIMITS, &mut head).map(|length| {
+            assert_eq!(length, Some(bytes.len()));
+            head
+        })
     }
 
     #[test]
@@ -139,6 +157,19 @@ mod tests {
         assert_eq!(head.version, Version::Http10);
         assert_eq!(head.fields.get(Name::Host), Some(&b"a.example"[..]));
         assert_eq!(head.fields.find(b"x-a"), Some(&b""[..]));
+    }
+
+    #[test]
+    fn a_head_is_incomplete_until_its_last_byte_and_what_follows_is_left() {
+        let bytes = b"GET / HTTP/1.1\r\nHost: a\r\n\r\nrest";
+        for length in 0..bytes.len() {
+            let read = parse(&bytes[..length], Ends::Strict, LIMITS, &mut RequestHead::default());
+            assert_eq!(read, Ok((length >= 27).then_some(27)), "{length}");
+        }
+        let bare = b"CONNECT /_goRPC_ HTTP/1.0\n\n";
+        let read = |ends| parse(bare, ends, LIMITS, &mut RequestHead::default());
+        assert_eq!(read(Ends::Bare), Ok(Some(bare.len())));
+        assert_eq!(read(Ends::Strict), Err(Reason::BadRequestLine));
     }
 
     #[test]

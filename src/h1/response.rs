@@ -1,7 +1,7 @@
 //! Reads a response head.
 
 use super::find;
-use super::lines::{self, Fault, line_end};
+use super::lines::{self, Ends, Fault, line_end};
 use crate::http::fields::Span;
 use crate::http::forwarded::drop_listed;
 use crate::http::validate::content_length;
@@ -12,20 +12,28 @@ pub const MAX_HEAD: usize = 64 * 1024;
 /// Most field lines of a response head.
 pub const MAX_FIELDS: usize = 256;
 
-/// Reads the complete head in `bytes` into `head`. An interim head (1xx) has no body; a final one
-/// is framed for the `method` that asked (RFC 9112 §6.3).
-pub fn parse(bytes: &[u8], method: Method, head: &mut ResponseHead) -> Result<(), Reason> {
+/// Reads the head at the front of `bytes` into `head`. An interim head (1xx) has no body; a final one
+/// is framed for the `method` that asked (RFC 9112 §6.3). The length of the head with its empty line;
+/// `None` when that has not come.
+pub fn parse(bytes: &[u8], method: Method, head: &mut ResponseHead) -> Result<Option<usize>, Reason> {
     head.clear();
-    let line = status_line(bytes).ok_or(Reason::BadResponseHead)?;
-    head.fields.append(bytes);
-    (head.version, head.status, head.reason) = (line.version, line.status, line.reason);
-    lines::read(bytes, line.end, MAX_FIELDS, &mut head.fields).map_err(|fault| match fault {
-        Fault::Malformed => Reason::BadResponseHead,
-        Fault::TooMany => Reason::ResponseHeaderTooLarge,
-    })?;
+    // Go's net/rpc ends the lines of its answer with a bare line feed.
+    let ends = if method == Method::Connect { Ends::Bare } else { Ends::Strict };
+    let read = status_line(bytes, ends).and_then(|line| {
+        let end = lines::read(bytes, line.end, ends, MAX_FIELDS, &mut head.fields)?;
+        head.fields.append(&bytes[..end]);
+        (head.version, head.status, head.reason) = (line.version, line.status, line.reason);
+        Ok(end)
+    });
+    let end = match read {
+        Ok(end) => end,
+        Err(Fault::Incomplete) => return Ok(None),
+        Err(Fault::Malformed) => return Err(Reason::BadResponseHead),
+        Err(Fault::TooMany) => return Err(Reason::ResponseHeaderTooLarge),
+    };
     head.framing = framing(head, method)?;
     drop_listed(&mut head.fields);
-    Ok(())
+    Ok(Some(end))
 }
 
 /// A status line, taken apart.
@@ -38,22 +46,28 @@ struct StatusLine {
 }
 
 /// RFC 9112 §4; a phrase, and the space before it, may be missing.
-fn status_line(bytes: &[u8]) -> Option<StatusLine> {
-    let version = match bytes.first_chunk()? {
+fn status_line(bytes: &[u8], ends: Ends) -> Result<StatusLine, Fault> {
+    let stop = find::line_stop(bytes, 0).ok_or(Fault::Incomplete)?;
+    let end = line_end(bytes, stop, ends)?;
+    let (version, rest) = bytes[..stop].split_first_chunk().ok_or(Fault::Malformed)?;
+    let version = match version {
         b"HTTP/1.1 " => Version::Http11,
         b"HTTP/1.0 " => Version::Http10,
-        _ => return None,
+        _ => return Err(Fault::Malformed),
     };
-    let [hundreds @ b'1'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', ..] = &bytes[9..] else {
-        return None;
+    let (status, start) = match rest {
+        [hundreds @ b'1'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', rest @ ..] => {
+            let digits = [hundreds, tens, ones].map(|digit| u16::from(digit - b'0'));
+            let start = match rest {
+                [] => stop,
+                [b' ', ..] => b"HTTP/1.1 200 ".len(),
+                _ => return Err(Fault::Malformed),
+            };
+            (digits[0] * 100 + digits[1] * 10 + digits[2], start)
+        }
+        _ => return Err(Fault::Malformed),
     };
-    let status = [hundreds, tens, ones].iter().fold(0, |sum, digit| sum * 10 + u16::from(**digit - b'0'));
-    let (start, stop) = match bytes.get(12)? {
-        b' ' => (13, find::value_end(bytes, 13)?),
-        _ => (12, 12),
-    };
-    let end = line_end(bytes, stop)?;
-    Some(StatusLine { version, status, reason: Span::new(start, stop), end })
+    Ok(StatusLine { version, status, reason: Span::new(start, stop), end })
 }
 
 /// How the body of an answer to `method` is delimited (RFC 9112 §6.3).
@@ -92,7 +106,10 @@ mod tests {
 
     fn read(bytes: &str, method: Method) -> Result<ResponseHead, Reason> {
         let mut head = ResponseHead::default();
-        parse(bytes.as_bytes(), method, &mut head).map(|()| head)
+        parse(bytes.as_bytes(), method, &mut head).map(|length| {
+            assert_eq!(length, Some(bytes.len()));
+            head
+        })
     }
 
     fn framed(fields: &str, method: Method) -> Result<Framing, Reason> {

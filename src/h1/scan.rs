@@ -28,6 +28,11 @@ impl Scan {
         skips
     }
 
+    /// Whether nothing was looked at yet.
+    pub fn is_fresh(&self) -> bool {
+        self.seen == 0
+    }
+
     /// Whether no line has come to its end yet.
     pub fn is_in_first_line(&self) -> bool {
         self.line == 0

@@ -39,17 +39,15 @@ pub fn request(exchange: &Exchange, host: &[u8], mut put: impl FnMut(&[u8])) {
 fn lines(fields: &Fields, passes: impl Fn(Name) -> bool, put: &mut impl FnMut(&[u8])) {
     let mut piece = Span::default();
     for line in fields.list().iter().filter(|line| passes(line.known)) {
-        match fields.line(line) {
-            Some(whole) if whole.start == piece.end => piece.end = whole.end,
-            Some(whole) => {
-                put(fields.text(piece));
-                piece = whole;
-            }
-            None => {
-                put(fields.text(piece));
-                piece = Span::default();
-                field(put, fields.text(line.name), fields.text(line.value));
-            }
+        let end = line.value.end + 2;
+        if line.is_plain && line.name.start == piece.end {
+            piece.end = end;
+            continue;
+        }
+        put(fields.text(piece));
+        piece = if line.is_plain { Span { start: line.name.start, end } } else { Span::default() };
+        if !line.is_plain {
+            field(put, fields.text(line.name), fields.text(line.value));
         }
     }
     put(fields.text(piece));
@@ -215,7 +213,7 @@ mod tests {
         let head = &mut exchange.request;
         let bytes = b"POST /a/../b?q HTTP/1.1\r\nHost: a.example\r\nX-A: 1\r\nContent-Length: 05\r\n\r\n";
         let limits = crate::h1::request::HeadLimits { bytes: 1000, fields: 100 };
-        crate::h1::request::parse(bytes, limits, head).unwrap();
+        crate::h1::request::parse(bytes, crate::h1::Ends::Strict, limits, head).unwrap();
         crate::http::validate::request(head, crate::http::path::EncodedSlashes::Keep).unwrap();
         let out = text(|out| request(&exchange, b"a.example", |bytes| out.extend_from_slice(bytes)));
         assert!(out.starts_with("POST /b?q HTTP/1.1\r\nhost: a.example\r\nX-A: 1\r\n"), "{out}");

@@ -34,6 +34,8 @@ impl Span {
 pub struct Field {
     /// The recognised name.
     pub known: Name,
+    /// Whether it stands in the text as it would be written: `name: value` and the end of a line.
+    pub is_plain: bool,
     /// The name as it was written.
     pub name: Span,
     /// The value without the white space around it.
@@ -78,11 +80,10 @@ impl Fields {
         Span::new(start, self.text.len())
     }
 
-    /// Appends a field whose name, recognised already, and value are in the text.
-    pub fn push_known(&mut self, known: Name, name: Span, value: Span) {
-        debug_assert_eq!(known, Name::of(self.text(name)), "the name is recognised from its text");
-        self.seen |= known.bit();
-        self.list.push(Field { known, name, value });
+    /// Appends a field whose name and value are, or will be, in the text.
+    pub fn push_field(&mut self, field: Field) {
+        self.seen |= field.known.bit();
+        self.list.push(field);
     }
 
     /// Appends a field.
@@ -90,7 +91,7 @@ impl Fields {
         let known = Name::of(name);
         let name = self.append(name);
         let value = self.append(value);
-        self.push_known(known, name, value);
+        self.push_field(Field { known, is_plain: false, name, value });
     }
 
     /// Replaces every field of that name by one.
@@ -119,17 +120,6 @@ impl Fields {
     /// `(name, text of the name, value)` in order.
     pub fn iter(&self) -> impl Iterator<Item = (Name, &[u8], &[u8])> {
         self.list.iter().map(|field| (field.known, self.text(field.name), self.text(field.value)))
-    }
-
-    /// Where a field stands in the text as it would be written, `name: value` and its line end, if it
-    /// does.
-    pub fn line(&self, field: &Field) -> Option<Span> {
-        let between = Span { start: field.name.end, end: field.value.start };
-        let behind = Span { start: field.value.end, end: field.value.end + 2 };
-        let is_plain = field.name.end + 2 == field.value.start
-            && self.text(between) == b": "
-            && self.text(behind) == b"\r\n";
-        is_plain.then_some(Span { start: field.name.start, end: behind.end })
     }
 
     /// The first value of a known field.
@@ -195,17 +185,6 @@ mod tests {
         fields.set(b"x-A", b"3");
         let left: Vec<_> = fields.iter().map(|(_, name, value)| (name.to_vec(), value.to_vec())).collect();
         assert_eq!(left, [(b"Host".to_vec(), b"a.example".to_vec()), (b"x-A".to_vec(), b"3".to_vec())]);
-    }
-
-    #[test]
-    fn a_line_that_stands_in_the_text_is_found() {
-        let mut fields = sample();
-        let Span { start, .. } = fields.append(b"A: b\r\nC:d\r\nE: f\n");
-        let span = |from, to| Span { start: start + from, end: start + to };
-        let lines = [(span(0, 1), span(3, 4)), (span(6, 7), span(8, 9)), (span(11, 12), span(14, 15))];
-        let found = lines.map(|(name, value)| fields.line(&Field { known: Name::Other, name, value }));
-        assert_eq!(found, [Some(span(0, 6)), None, None]);
-        assert!(fields.list().iter().all(|field| fields.line(field).is_none()), "these were never lines");
     }
 
     #[test]

@@ -74,12 +74,13 @@ pub fn content_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > 19 {
         return None;
     }
+    // Nineteen digits fit, so nothing can overflow.
     let mut number = 0u64;
     for byte in value {
         if !byte.is_ascii_digit() {
             return None;
         }
-        number = number.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+        number = number * 10 + u64::from(byte - b'0');
     }
     (number <= i64::MAX as u64).then_some(number)
 }

@@ -11,6 +11,14 @@ use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop;
 
+/// Ready when there may be something to read. As `TcpStream::poll_read_ready`.
+pub(super) fn poll_read_ready(tcp: &TcpStream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    match tcp.try_io(Interest::READABLE, || Ok(())) {
+        Ok(()) => Poll::Ready(Ok(())),
+        Err(_) => tcp.poll_read_ready(context),
+    }
+}
+
 /// Reads once. As `AsyncRead::poll_read`.
 pub(super) fn poll_read(
     tcp: &TcpStream,

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::buffer::{Buffer, LARGE};
+use super::plain;
 use super::stream::Stream;
 
 /// Output up to this size is gathered into one write; larger pieces are written from where they
@@ -81,7 +82,7 @@ impl Wire {
         if self.input.capacity() == 0
             && let Stream::Tcp(tcp) = &self.stream
         {
-            ready!(tcp.poll_read_ready(context))?;
+            ready!(plain::poll_read_ready(tcp, context))?;
         }
         if self.full_reads >= 2 || self.bulk {
             self.bulk = true;

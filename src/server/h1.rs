@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::clock::{Millis, Timer};
 use crate::config::listener::{Limits, Protocol};
 use crate::h1::scan::Scan;
-use crate::h1::{request, request::HeadLimits};
+use crate::h1::{Ends, request, request::HeadLimits};
 use crate::http::upgrade::BareConnect;
 use crate::http::validate::{self, MAX_REQUEST_LINE, wants_close};
 use crate::http::{Framing, Name, Reason, Version};
@@ -39,9 +39,9 @@ pub(super) fn serve(mut visit: Visit, wire: Wire, mut opening: Opening) -> impl 
     let mut generation = visit.worker.view().snapshot.generation;
     async move {
         while let Some(arrived) = connection.head(&visit.worker, &timer, opening).await {
-            let arrived = match arrived {
-                Arrived::Head(length) => Ok(length),
-                Arrived::Refused(reason) => Err(reason),
+            let (mut room, arrived) = match arrived {
+                Arrived::Head(room, length) => (room, Ok(length)),
+                Arrived::Refused(reason) => (visit.worker.room(), Err(reason)),
                 Arrived::Http2 => return speak(visit, connection.wire, Protocol::H2),
             };
             opening = Opening::Past;
@@ -53,9 +53,8 @@ pub(super) fn serve(mut visit: Visit, wire: Wire, mut opening: Opening) -> impl 
                 listener.judge(peer);
             }
             drop(view);
-            let mut room = worker.room();
             room.exchange.client.clone_from(peer);
-            let ended = match connection.read_head(arrived, &mut room) {
+            let ended = match connection.accept_head(arrived, &mut room) {
                 Ok(()) => {
                     connection.closes |= worker.is_draining();
                     proxy::handle(worker, listener, &mut connection, &mut room, &timer).await
@@ -109,8 +108,8 @@ pub(super) enum Opening {
 
 /// What has come.
 enum Arrived {
-    /// A whole head of this length.
-    Head(usize),
+    /// A whole head, read into this room, and its length.
+    Head(Box<Room>, usize),
     /// Something that is refused before it is parsed.
     Refused(Reason),
     /// The beginning of HTTP/2.
@@ -190,8 +189,8 @@ impl Connection {
                 match beginning {
                     Some(Protocol::H2) => return Poll::Ready(Some(Arrived::Http2)),
                     Some(Protocol::H1) => {
-                        if let Some(arrived) = self.look_for_head() {
-                            return Poll::Ready(Some(arrived.map_or_else(Arrived::Refused, Arrived::Head)));
+                        if let Some(arrived) = self.look_for_head(worker) {
+                            return Poll::Ready(Some(arrived.unwrap_or_else(Arrived::Refused)));
                         }
                     }
                     None => {}
@@ -219,46 +218,75 @@ impl Connection {
         .await
     }
 
-    /// The length of the head that is there, or why what is there is refused before it is parsed.
-    fn look_for_head(&mut self) -> Option<Result<usize, Reason>> {
+    /// The head that is there, or why what is there is refused.
+    fn look_for_head(&mut self, worker: &Worker) -> Option<Result<Arrived, Reason>> {
         if self.scan.skips_empty_line(self.wire.input.filled()) {
             self.wire.input.consume(2);
         }
-        let most = self.limits().max_header_bytes.as_usize();
         let bytes = self.wire.input.filled();
+        if bytes.is_empty() {
+            return None;
+        }
         self.bare = false;
-        match self.scan.end_of_head(bytes) {
-            Ok(Some(length)) if length > most => Some(Err(Reason::HeaderTooLarge)),
-            Ok(Some(length)) => Some(Ok(length)),
-            Err(_) if self.scan.is_in_first_line() && BareConnect::of(bytes) != BareConnect::No => {
-                let BareConnect::Complete(length) = BareConnect::of(bytes) else { return None };
-                self.bare = true;
-                Some(Ok(length))
+        if bytes.starts_with(b"CONNECT ") {
+            match BareConnect::of(bytes) {
+                BareConnect::Complete(length) => {
+                    self.bare = true;
+                    return self.parse(length, Ends::Bare, worker).transpose();
+                }
+                BareConnect::Begun if bytes.ends_with(b"\n") => return None,
+                BareConnect::Begun | BareConnect::No => {}
             }
-            Err(_) if memchr::memchr(b'\n', bytes).is_some_and(|feed| !bytes[..feed].ends_with(b"\r")) => {
-                Some(Err(Reason::BadRequestLine))
+        }
+        // Most heads come whole, and reading one finds its end. What comes in pieces is searched for its
+        // end first, once over every byte.
+        let end = match self.scan.is_fresh() {
+            true => Some(bytes.len()),
+            false => self.scan.end_of_head(bytes).unwrap_or(Some(bytes.len())),
+        };
+        match end.map(|end| self.parse(end, Ends::Strict, worker)) {
+            Some(Ok(Some(arrived))) => return Some(Ok(arrived)),
+            Some(Err(reason)) => return Some(Err(reason)),
+            Some(Ok(None)) | None => {}
+        }
+        let bytes = self.wire.input.filled();
+        // What is wrong with it was said just now.
+        let _ = self.scan.end_of_head(bytes);
+        self.refuse_early().map(Err)
+    }
+
+    /// Reads a head in the first bytes that are there; `None` when its end has not come.
+    fn parse(&mut self, length: usize, ends: Ends, worker: &Worker) -> Result<Option<Arrived>, Reason> {
+        let mut room = worker.room();
+        let bytes = &self.wire.input.filled()[..length];
+        match request::parse(bytes, ends, self.head_limits(), &mut room.exchange.request) {
+            Ok(Some(length)) if length <= self.head_limits().bytes => Ok(Some(Arrived::Head(room, length))),
+            refused => {
+                worker.give_back(room);
+                refused.and_then(|length| length.map_or(Ok(None), |_| Err(Reason::HeaderTooLarge)))
             }
-            Err(_) => Some(Err(Reason::BadRequestField)),
-            Ok(None) if bytes.len() >= MAX_REQUEST_LINE && memchr::memchr(b'\n', bytes).is_none() => {
-                Some(Err(Reason::TargetTooLong))
-            }
-            Ok(None) if bytes.len() >= most => Some(Err(Reason::HeaderTooLarge)),
-            Ok(None) => request::early(bytes).map(Err),
         }
     }
 
+    /// Why a head is refused though its end has not come.
+    fn refuse_early(&self) -> Option<Reason> {
+        let bytes = self.wire.input.filled();
+        if bytes.len() >= MAX_REQUEST_LINE && memchr::memchr(b'\n', bytes).is_none() {
+            return Some(Reason::TargetTooLong);
+        }
+        if bytes.len() >= self.head_limits().bytes {
+            return Some(Reason::HeaderTooLarge);
+        }
+        request::early(bytes)
+    }
+
     /// Takes the head off the wire, judges it and prepares for its body.
-    fn read_head(&mut self, arrived: Result<usize, Reason>, room: &mut Room) -> Result<(), Reason> {
+    fn accept_head(&mut self, arrived: Result<usize, Reason>, room: &mut Room) -> Result<(), Reason> {
         self.requests += 1;
         self.reader.start(Framing::None);
         self.version = Version::Http11;
         let head = &mut room.exchange.request;
-        let bytes = self.wire.input.filled();
-        let parsed = arrived.and_then(|length| {
-            request::parse(&bytes[..length], self.head_limits(), head)?;
-            Ok(length)
-        });
-        let length = parsed.inspect_err(|_| request::sketch(bytes, head))?;
+        let length = arrived.inspect_err(|_| request::sketch(self.wire.input.filled(), head))?;
         self.wire.input.consume(length);
         self.version = head.version;
         validate::request(head, self.listener.settings.encoded_slashes)?;

@@ -91,16 +91,10 @@ impl H1Link {
     ) -> Poll<Result<Head, Reason>> {
         loop {
             let bytes = self.wire.input.filled();
-            let end = match method {
-                // Go's net/rpc ends the lines of its answer with a bare line feed.
-                Method::Connect => self.scan.end_of_bare_head(bytes),
-                _ => self.scan.end_of_head(bytes).map_err(|_| Reason::BadResponseHead)?,
-            };
-            if let Some(length) = end {
+            if let Some(length) = read_head(&mut self.scan, bytes, method, head)? {
                 if length > MAX_HEAD {
                     return Poll::Ready(Err(Reason::ResponseHeaderTooLarge));
                 }
-                response::parse(&bytes[..length], method, head)?;
                 self.wire.input.consume(length);
                 self.scan = Scan::default();
                 return Poll::Ready(self.accept_head(head));
@@ -207,6 +201,29 @@ impl H1Link {
         self.sent = finished.is_ok();
         Poll::Ready(finished.map_err(lost))
     }
+}
+
+/// Reads a head if it is there and returns its length. Most come in one piece, and reading those
+/// finds their end; what comes in pieces is searched for its end first, once over every byte.
+fn read_head(
+    scan: &mut Scan,
+    bytes: &[u8],
+    method: Method,
+    head: &mut ResponseHead,
+) -> Result<Option<usize>, Reason> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    if scan.is_fresh()
+        && let Some(length) = response::parse(bytes, method, head)?
+    {
+        return Ok(Some(length));
+    }
+    let end = match method {
+        Method::Connect => scan.end_of_bare_head(bytes),
+        _ => scan.end_of_head(bytes).map_err(|_| Reason::BadResponseHead)?,
+    };
+    end.map_or(Ok(None), |length| response::parse(&bytes[..length], method, head))
 }
 
 fn lost(error: io::Error) -> Reason {
