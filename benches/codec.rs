@@ -5,6 +5,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use tidegate::h1::Ends;
 use tidegate::h1::body::Decoder;
 use tidegate::h1::request::{self, HeadLimits};
 use tidegate::h1::response;
@@ -36,7 +37,7 @@ fn main() {
         let mut exchange = Exchange::default();
         row(&format!("parse and judge a head of {name}"), || {
             let head = &mut exchange.request;
-            request::parse(black_box(bytes), LIMITS, head).is_ok()
+            request::parse(black_box(bytes), Ends::Strict, LIMITS, head).is_ok()
                 && validate::request(head, EncodedSlashes::Keep).is_ok()
         });
         let mut out = Vec::with_capacity(4096);

@@ -6,7 +6,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidegate::h1::body::{Decoder, is_token_byte, may_be_trailer};
+use tidegate::h1::body::{Decoder, may_be_trailer};
+use tidegate::h1::is_token_byte;
 use tidegate::http::{Fields, Framing};
 
 /// What a body came to: payload, trailer fields, what is left behind the end, whether it ended.

@@ -6,6 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use tidegate::h1::Ends;
 use tidegate::h1::request::{HeadLimits, parse};
 use tidegate::http::forwarded::request_fields;
 use tidegate::http::path::EncodedSlashes;
@@ -28,7 +29,7 @@ fuzz_target!(|data: &[u8]| {
     let address = "192.0.2.7:5000".parse().expect("an address");
     exchange.client = Client { address, trusted: choice & 1 == 1, ..Client::default() };
     let limits = HeadLimits { bytes: 64 * 1024, fields: 256 };
-    if parse(&head, limits, &mut exchange.request).is_err()
+    if parse(&head, Ends::Strict, limits, &mut exchange.request).is_err()
         || validate::request(&mut exchange.request, EncodedSlashes::Keep).is_err()
         || exchange.request.method == Method::Connect
     {

@@ -4,6 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use tidegate::h1::Ends;
 use tidegate::h1::request::{HeadLimits, parse, sketch};
 use tidegate::h1::scan::Scan;
 use tidegate::h1::write;
@@ -15,7 +16,11 @@ const LIMITS: HeadLimits = HeadLimits { bytes: 32 * 1024, fields: 100 };
 fuzz_target!(|data: &[u8]| {
     sketch(data, &mut RequestHead::default());
     let mut scan = Scan::default();
-    let Ok(Some(length)) = scan.end_of_head(data) else { return };
+    let end = scan.end_of_head(data);
+    if let Ok(Some(read)) = parse(data, Ends::Strict, LIMITS, &mut RequestHead::default()) {
+        assert_eq!(end, Ok(Some(read)), "reading finds the same end as the search");
+    }
+    let Ok(Some(length)) = end else { return };
     let mut exchange = Exchange::default();
     let Ok(version) = read(&data[..length], &mut exchange) else { return };
     assert!(is_strict(&data[..length]), "{}", String::from_utf8_lossy(&data[..length]));
@@ -28,7 +33,8 @@ fuzz_target!(|data: &[u8]| {
 
 /// Reads and judges; the minor version.
 fn read(bytes: &[u8], exchange: &mut Exchange) -> Result<u8, ()> {
-    parse(bytes, LIMITS, &mut exchange.request).map_err(drop)?;
+    let length = parse(bytes, Ends::Strict, LIMITS, &mut exchange.request).map_err(drop)?;
+    assert_eq!(length, Some(bytes.len()), "a head that was searched for its end is whole");
     validate::request(&mut exchange.request, EncodedSlashes::Keep).map_err(drop)?;
     Ok(u8::from(exchange.request.version == tidegate::http::Version::Http11))
 }
@@ -43,7 +49,7 @@ fn again(exchange: &Exchange) {
     assert!(is_strict(&bytes), "{text}");
     assert_eq!(Scan::default().end_of_head(&bytes), Ok(Some(bytes.len())), "{text}");
     let mut second = Exchange::default();
-    if parse(&bytes, HeadLimits { fields: 256, ..LIMITS }, &mut second.request).is_err() {
+    if parse(&bytes, Ends::Strict, HeadLimits { fields: 256, ..LIMITS }, &mut second.request).is_err() {
         // The proxy's own fields may take it over a limit, nothing else.
         assert!(first.fields.list().len() > 90 || bytes.len() > 8 * 1024, "{text}");
         return;

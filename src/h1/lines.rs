@@ -36,8 +36,7 @@ pub(super) fn read(
     let mut count = 0;
     loop {
         if matches!(bytes.get(at), Some(b'\r' | b'\n')) {
-            let end = line_end(bytes, at, ends)?;
-            return if find::has_control(&bytes[..end]) { Err(Fault::Malformed) } else { Ok(end) };
+            return line_end(bytes, at, ends);
         }
         count += 1;
         if count > most {
@@ -90,7 +89,7 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
 }
 
 /// Whether a byte may stand in a token (RFC 9110 §5.6.2).
-pub(super) fn is_token_byte(byte: u8) -> bool {
+pub fn is_token_byte(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 

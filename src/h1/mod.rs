@@ -4,7 +4,7 @@
 pub mod body;
 mod find;
 mod lines;
-pub use lines::Ends;
+pub use lines::{Ends, is_token_byte};
 pub mod request;
 pub mod response;
 pub mod scan;

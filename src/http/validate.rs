@@ -109,7 +109,8 @@ struct Target {
 /// Takes the target apart by its form (RFC 9112 §3.2).
 fn split_target(head: &mut RequestHead) -> Result<Target, Reason> {
     let text = head.target();
-    if text.is_empty() || !text.iter().all(|byte| matches!(byte, 0x21..=0x7e)) || text.contains(&b'#') {
+    let is_allowed = |byte: &u8| matches!(byte, 0x21..=0x7e) && *byte != b'#';
+    if text.is_empty() || !text.iter().all(is_allowed) {
         return Err(Reason::BadRequestTarget);
     }
     let start = head.target.start as usize;
@@ -195,19 +196,26 @@ fn lower(head: &mut RequestHead, span: Span) -> Span {
 
 /// `host [":" port]` of RFC 3986 without userinfo, empty host or comma.
 pub fn is_authority(text: &[u8]) -> bool {
-    let (host, port) = split_port(text);
-    port.is_none_or(is_port) && (is_name(host) || is_bracketed_address(host))
+    let name = text.iter().take_while(|byte| NAME[usize::from(**byte)]).count();
+    match &text[name..] {
+        [] => (1..=MAX_NAME).contains(&name),
+        [b':', port @ ..] => (1..=MAX_NAME).contains(&name) && is_port(port),
+        [b'[', ..] if name == 0 => {
+            let (host, port) = split_port(text);
+            port.is_none_or(is_port) && is_bracketed_address(host)
+        }
+        _ => false,
+    }
 }
+
+/// Longest name of a host, in bytes: what DNS can carry (RFC 1035 §2.3.4).
+const MAX_NAME: usize = 255;
 
 fn is_port(port: &[u8]) -> bool {
     let number = port.iter().try_fold(0u32, |number, byte| {
         byte.is_ascii_digit().then(|| (number * 10 + u32::from(byte - b'0')).min(u32::from(u16::MAX) + 1))
     });
     (1..=5).contains(&port.len()) && number.is_some_and(|number| number <= u32::from(u16::MAX))
-}
-
-fn is_name(host: &[u8]) -> bool {
-    !host.is_empty() && host.len() <= 255 && host.iter().all(|byte| NAME[usize::from(*byte)])
 }
 
 /// What a host may be made of beside the colon of a port and the brackets of an address: `reg-name`

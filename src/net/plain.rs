@@ -11,12 +11,9 @@ use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::coop;
 
-/// Ready when there may be something to read. As `TcpStream::poll_read_ready`.
-pub(super) fn poll_read_ready(tcp: &TcpStream, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-    match tcp.try_io(Interest::READABLE, || Ok(())) {
-        Ok(()) => Poll::Ready(Ok(())),
-        Err(_) => tcp.poll_read_ready(context),
-    }
+/// Whether there may be something to read, as far as the event loop knows.
+pub(super) fn may_be_read(tcp: &TcpStream) -> bool {
+    tcp.try_io(Interest::READABLE, || Ok(())).is_ok()
 }
 
 /// Reads once. As `AsyncRead::poll_read`.

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::connector::Identity;
+use super::plain;
 use super::stream::{Seen, look};
 use super::tls::Protocol;
 
@@ -42,12 +43,9 @@ impl Secure {
         self.tls.get_ref().0
     }
 
-    /// Ready when TLS holds what nobody has read, or the socket has something.
-    pub(super) fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.tls.get_ref().1.wants_read() {
-            true => self.tcp().poll_read_ready(context),
-            false => Poll::Ready(Ok(())),
-        }
+    /// Whether TLS holds what nobody has read, or the socket may have something.
+    pub(super) fn may_be_read(&self) -> bool {
+        !self.tls.get_ref().1.wants_read() || plain::may_be_read(self.tcp())
     }
 
     /// Whether the endpoint has ended it or has sent anything that nobody asked for. TLS itself

@@ -27,15 +27,26 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Ready when the socket has bytes, an end or an error to read. No system call is made: it
-    /// answers from what the last poll of the event loop has learnt.
+    /// Ready when the socket has bytes, an end or an error to read.
     pub fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tcp(tcp) => tcp.poll_read_ready(context),
             Stream::Tls(tls) => tls.get_ref().0.poll_read_ready(context),
             Stream::Unix(unix) => unix.poll_read_ready(context),
-            Stream::Secure(secure) => secure.poll_read_ready(context),
+            Stream::Secure(secure) => secure.tcp().poll_read_ready(context),
         }
+    }
+
+    /// Whether there may be something to read. No system call is made: it answers from what the last
+    /// poll of the event loop has learnt.
+    pub fn may_be_read(&self) -> bool {
+        let tcp = match self {
+            Stream::Tcp(tcp) => tcp,
+            Stream::Tls(tls) => tls.get_ref().0,
+            Stream::Unix(unix) => return unix.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Stream::Secure(secure) => return secure.may_be_read(),
+        };
+        plain::may_be_read(tcp)
     }
 
     /// Asks the kernel whether the peer has closed or sent anything: `true` means that this idle

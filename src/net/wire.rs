@@ -81,8 +81,9 @@ impl Wire {
         // Most connections that are asked have nothing to tell: no memory is lent for that.
         if self.input.capacity() == 0
             && let Stream::Tcp(tcp) = &self.stream
+            && !plain::may_be_read(tcp)
         {
-            ready!(plain::poll_read_ready(tcp, context))?;
+            ready!(tcp.poll_read_ready(context))?;
         }
         if self.full_reads >= 2 || self.bulk {
             self.bulk = true;

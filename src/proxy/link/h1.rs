@@ -147,8 +147,7 @@ impl H1Link {
 
     /// Whether a resting connection has seen an end or unasked bytes. No system call.
     pub fn looks_ended(&mut self) -> bool {
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        self.wire.stream().poll_read_ready(&mut context).is_ready() && self.has_ended()
+        self.wire.stream().may_be_read() && self.has_ended()
     }
 
     /// The same, asking the kernel: for requests that must not be lost to a close on the way.
