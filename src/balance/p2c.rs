@@ -51,8 +51,8 @@ impl Balancer for PowerOfTwoChoices {
     fn pick(&self, request: &PickContext, tried: &[Arc<Endpoint>]) -> Option<usize> {
         if tried.is_empty() {
             let first = self.table.draw(request.random)?;
-            // Without a load there is nothing to gain.
-            if self.members.get(first)?.endpoint.in_flight() == 0 {
+            // Without a load, or another member, there is nothing to gain.
+            if self.members.len() == 1 || self.members.get(first)?.endpoint.in_flight() == 0 {
                 return Some(first);
             }
             return self.better(first, self.second(first, request.random));

@@ -74,7 +74,7 @@ fn request_line(bytes: &[u8], ends: Ends) -> Result<Option<RequestLine>, Reason>
         _ if target.is_empty() => return Err(Reason::BadRequestLine),
         b" HTTP/1.1" => Version::Http11,
         b" HTTP/1.0" => Version::Http10,
-        _ if has_other_version(line) => return Err(Reason::VersionNotSupported),
+        [b' ', ..] if has_other_version(line) => return Err(Reason::VersionNotSupported),
         _ => return Err(Reason::BadRequestLine),
     };
     Ok(Some(RequestLine { known, method: Span::new(0, space), target, version, end }))
@@ -183,6 +183,8 @@ mod tests {
             (b"GET / HTTP/2.0\r\n\r\n", Reason::VersionNotSupported),
             (b"GET / HTTQ/1.1\r\n\r\n", Reason::BadRequestLine),
             (b"GET / http/1.1\r\n\r\n", Reason::BadRequestLine),
+            (b"GET /a\tb HTTP/1.1\r\n\r\n", Reason::BadRequestLine),
+            (b"G\tT / HTTP/1.1\r\n\r\n", Reason::BadRequestLine),
             (b"GET /\r\n\r\n", Reason::BadRequestLine),
             (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", Reason::BadRequestField),
             (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", Reason::BadRequestField),
