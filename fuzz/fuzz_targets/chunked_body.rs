@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
 
 fn decode(framing: Framing, input: &[u8], step: usize) -> Option<Read> {
     let mut decoder = Decoder::new(framing);
-    let (mut out, mut pending, mut trailers) = (Vec::new(), Vec::new(), Fields::default());
+    let (mut out, mut pending, mut trailers) = (Vec::new(), Vec::new(), None::<Box<Fields>>);
     for piece in input.chunks(step) {
         pending.extend_from_slice(piece);
         let before = pending.len();
@@ -52,7 +52,11 @@ fn decode(framing: Framing, input: &[u8], step: usize) -> Option<Read> {
         pending.truncate(decoded.payload + decoded.raw);
         out.extend(pending.drain(..decoded.payload));
     }
-    let trailers = trailers.iter().map(|(_, name, value)| (name.to_vec(), value.to_vec())).collect();
+    let trailers = trailers
+        .iter()
+        .flat_map(|fields| fields.iter())
+        .map(|(_, name, value)| (name.to_vec(), value.to_vec()))
+        .collect();
     let is_done = decoder.is_done() || (input.is_empty() && decoder.ends_with_connection());
     // What was not decoded yet belongs to the body as long as that has not ended.
     Some((out, trailers, if is_done { pending } else { Vec::new() }, is_done))

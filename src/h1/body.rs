@@ -67,7 +67,11 @@ impl Decoder {
 
     /// Decodes `bytes`: as much payload as there is moves to the front, what can not be decoded
     /// yet follows it. `trailers` receives the trailer fields that may be passed on.
-    pub fn decode(&mut self, bytes: &mut [u8], trailers: &mut Fields) -> Result<Decoded, Malformed> {
+    pub fn decode(
+        &mut self,
+        bytes: &mut [u8],
+        trailers: &mut Option<Box<Fields>>,
+    ) -> Result<Decoded, Malformed> {
         let total = bytes.len();
         let (mut payload, mut at) = (0, 0);
         while at < total {
@@ -107,7 +111,9 @@ impl Decoder {
                 }
                 State::Trailers => {
                     let Some(length) = trailers_length(&bytes[at..])? else { break };
-                    read_trailers(&bytes[at..at + length], trailers)?;
+                    if length > 2 {
+                        read_trailers(&bytes[at..at + length], trailers.get_or_insert_default())?;
+                    }
                     at += length;
                     self.state = State::Done;
                 }
@@ -246,14 +252,15 @@ mod tests {
         step: usize,
     ) -> Result<(Vec<u8>, Fields, Vec<u8>, bool), Malformed> {
         let mut decoder = Decoder::new(framing);
-        let (mut out, mut pending, mut trailers) = (Vec::new(), Vec::new(), Fields::default());
+        let (mut out, mut pending, mut trailers) = (Vec::new(), Vec::new(), None);
         for piece in input.chunks(step) {
             pending.extend_from_slice(piece);
             let decoded = decoder.decode(&mut pending, &mut trailers)?;
             pending.truncate(decoded.payload + decoded.raw);
             out.extend(pending.drain(..decoded.payload));
         }
-        Ok((out, trailers, pending, decoder.is_done()))
+        let trailers: Option<Box<Fields>> = trailers;
+        Ok((out, trailers.map(|fields| *fields).unwrap_or_default(), pending, decoder.is_done()))
     }
 
     #[test]

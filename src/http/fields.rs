@@ -55,6 +55,11 @@ pub struct Fields {
 }
 
 impl Fields {
+    /// No fields.
+    pub const fn none() -> Fields {
+        Fields { text: Vec::new(), list: Vec::new(), seen: 0 }
+    }
+
     /// Forgets everything but keeps the memory.
     pub fn clear(&mut self) {
         self.text.clear();

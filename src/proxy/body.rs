@@ -35,7 +35,8 @@ pub struct BodyReader {
     ready: usize,
     read: u64,
     ended: bool,
-    trailers: Fields,
+    /// Few bodies have any, and a connection that rests is to be small.
+    trailers: Option<Box<Fields>>,
 }
 
 impl BodyReader {
@@ -43,7 +44,7 @@ impl BodyReader {
     pub fn start(&mut self, framing: Framing) {
         self.decoder = Decoder::new(framing);
         (self.ready, self.read, self.ended) = (0, 0, false);
-        self.trailers.clear();
+        self.trailers = None;
     }
 
     /// Ready with the number of payload bytes at the front of the input; 0 at the end.
@@ -105,7 +106,8 @@ impl BodyReader {
 
     /// Trailer fields; complete once the body is done.
     pub fn trailers(&self) -> &Fields {
-        &self.trailers
+        const NONE: &Fields = &Fields::none();
+        self.trailers.as_deref().unwrap_or(NONE)
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) async fn run<C: Client>(call: &mut Call<'_, C>) -> Ended {
     let mut begun = call.room.journal.started;
     loop {
         let Some(pool) = call.fleet.pick(call.worker, &call.room.tried) else {
-            return reply::refuse(call, last).await;
+            return Box::pin(reply::refuse(call, last)).await;
         };
         let failure = match attempt(call, &pool, fresh).await {
             Ok(ended) => return ended,
@@ -71,7 +71,8 @@ pub(super) async fn run<C: Client>(call: &mut Call<'_, C>) -> Ended {
         call.room.failed.push(Failed { endpoint, reason: last, took: now.since(begun) });
         begun = now;
         if !may_retry(call, &failure) {
-            return reply::refuse(call, last).await;
+            // Boxed as all that is rare: a future keeps room for what it may wait for.
+            return Box::pin(reply::refuse(call, last)).await;
         }
     }
 }

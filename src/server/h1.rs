@@ -14,8 +14,9 @@ use crate::http::validate::{self, MAX_REQUEST_LINE, wants_close};
 use crate::http::{Framing, Name, Reason, Version};
 use crate::net::Wire;
 use crate::proxy::body::{BodyReader, BodyWriter};
-use crate::proxy::{self, Ended, Room, View, Worker};
+use crate::proxy::{self, Ended, Room, Worker};
 use crate::snapshot::Listener;
+use crate::units::Generation;
 
 use super::opening::{recognise, speak};
 use super::visit::Visit;
@@ -39,22 +40,20 @@ pub(super) fn serve(mut visit: Visit, wire: Wire, mut opening: Opening) -> impl 
     let mut generation = visit.worker.view().snapshot.generation;
     async move {
         while let Some(arrived) = connection.head(&visit.worker, &timer, opening).await {
-            let (mut room, arrived) = match arrived {
-                Arrived::Head(room, length) => (room, Ok(length)),
-                Arrived::Refused(reason) => (visit.worker.room(), Err(reason)),
-                Arrived::Http2 => return speak(visit, connection.wire, Protocol::H2),
+            let (mut room, judged) = {
+                let (mut room, arrived) = match arrived {
+                    Arrived::Head(room, length) => (room, Ok(length)),
+                    Arrived::Refused(reason) => (visit.worker.room(), Err(reason)),
+                    Arrived::Http2 => return speak(visit, connection.wire, Protocol::H2),
+                };
+                opening = Opening::Past;
+                connection.follow(&mut visit, &mut generation);
+                room.exchange.client.clone_from(&visit.peer);
+                let judged = connection.accept_head(arrived, &mut room);
+                (room, judged)
             };
-            opening = Opening::Past;
-            let Visit { worker, listener, peer, .. } = &mut visit;
-            let view = worker.view();
-            if view.snapshot.generation != generation {
-                generation = view.snapshot.generation;
-                follow(&view, listener, &mut connection);
-                listener.judge(peer);
-            }
-            drop(view);
-            room.exchange.client.clone_from(peer);
-            let ended = match connection.accept_head(arrived, &mut room) {
+            let Visit { worker, listener, .. } = &visit;
+            let ended = match judged {
                 Ok(()) => {
                     connection.closes |= worker.is_draining();
                     proxy::handle(worker, listener, &mut connection, &mut room, &timer).await
@@ -69,14 +68,6 @@ pub(super) fn serve(mut visit: Visit, wire: Wire, mut opening: Opening) -> impl 
                 break;
             }
         }
-    }
-}
-
-/// Goes on under the settings of a reload; a listener that is gone lends its last ones.
-fn follow(view: &View, listener: &mut Arc<Listener>, connection: &mut Connection) {
-    if let Some(current) = view.snapshot.listener(listener.number) {
-        connection.listener = current.clone();
-        *listener = current;
     }
 }
 
@@ -151,6 +142,20 @@ impl Connection {
             answering: None,
             before_answer: (0, 0),
         }
+    }
+
+    /// Goes on under the settings of a reload; a listener that is gone lends its last ones.
+    fn follow(&mut self, visit: &mut Visit, generation: &mut Generation) {
+        let view = visit.worker.view();
+        if view.snapshot.generation == *generation {
+            return;
+        }
+        *generation = view.snapshot.generation;
+        if let Some(current) = view.snapshot.listener(visit.listener.number) {
+            self.listener = current.clone();
+            visit.listener = current;
+        }
+        visit.listener.judge(&mut visit.peer);
     }
 
     /// What the listener allows.
@@ -379,7 +384,7 @@ mod tests {
     use crate::snapshot::{Live, Means, build};
 
     /// What an open connection may cost beside its buffers, which it gives back when idle.
-    const CEILING: usize = 1024;
+    const CEILING: usize = 920;
 
     #[tokio::test]
     async fn an_idle_connection_stays_small() {
