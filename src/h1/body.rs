@@ -64,6 +64,14 @@ impl Decoder {
         self.state == State::ToTheEnd
     }
 
+    /// How many bytes a length still promises beyond those that were decoded.
+    pub fn promised(&self) -> u64 {
+        match self.state {
+            State::Length(left) => left,
+            _ => 0,
+        }
+    }
+
     /// Decodes `bytes`: as much payload as there is moves to the front, what can not be decoded
     /// yet follows it. `trailers` receives the trailer fields that may be passed on.
     pub fn decode(&mut self, bytes: &mut [u8], trailers: &mut Fields) -> Result<Decoded, Malformed> {

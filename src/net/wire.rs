@@ -105,6 +105,14 @@ impl Wire {
         Poll::Ready(Ok(count))
     }
 
+    /// Whether the last read has filled a small buffer, so that more is there; the next one then has a
+    /// large buffer. For bodies of which more is promised.
+    pub fn begin_bulk(&mut self) -> bool {
+        let begins = self.full_reads > 0 && self.input.capacity() < self.ahead;
+        self.bulk |= begins;
+        begins
+    }
+
     /// Takes `data` for writing and says how much of it was taken: small pieces wait for company
     /// in the output buffer, large ones go out at once, together with what waited.
     pub fn poll_send(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {

@@ -49,22 +49,13 @@ impl BodyReader {
     /// Ready with the number of payload bytes at the front of the input; 0 at the end.
     pub fn poll(&mut self, context: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<usize, ReadError>> {
         loop {
-            if self.ready == 0 && !self.is_done() && !wire.input.is_empty() {
-                let decoded = self.decoder.decode(wire.input.filled_mut(), &mut self.trailers)?;
-                wire.input.truncate(decoded.payload + decoded.raw);
-                self.ready = decoded.payload;
+            if self.ready == 0 {
+                self.decode(wire)?;
             }
             if self.ready > 0 || self.is_done() {
-                return Poll::Ready(Ok(self.ready));
+                break;
             }
-            let count = match ready!(wire.poll_fill(context)) {
-                Ok(count) => count,
-                // A TLS peer that ends without close_notify has cut the body as well.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Poll::Ready(Err(ReadError::Truncated));
-                }
-                Err(error) => return Poll::Ready(Err(ReadError::Io(error))),
-            };
+            let count = ready!(wire.poll_fill(context)).map_err(broken)?;
             if count == 0 {
                 if !self.decoder.ends_with_connection() {
                     return Poll::Ready(Err(ReadError::Truncated));
@@ -72,6 +63,32 @@ impl BodyReader {
                 self.ended = true;
             }
         }
+        self.read_on(context, wire)?;
+        Poll::Ready(Ok(self.ready))
+    }
+
+    /// Reads once more before anything is passed on when a length promises more than a small buffer
+    /// has caught: one large write instead of two.
+    fn read_on(&mut self, context: &mut Context<'_>, wire: &mut Wire) -> Result<(), ReadError> {
+        if self.decoder.promised() > 0 && wire.begin_bulk() {
+            // Where it is the end, the next read will see it as well.
+            if let Poll::Ready(read) = wire.poll_fill(context) {
+                read.map_err(broken)?;
+                self.decode(wire)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the framing off what lies behind the payload that is ready.
+    fn decode(&mut self, wire: &mut Wire) -> Result<(), ReadError> {
+        let raw = &mut wire.input.filled_mut()[self.ready..];
+        if !raw.is_empty() && !self.is_done() {
+            let decoded = self.decoder.decode(raw, &mut self.trailers)?;
+            self.ready += decoded.payload;
+            wire.input.truncate(self.ready + decoded.raw);
+        }
+        Ok(())
     }
 
     /// The payload that is ready.
@@ -179,7 +196,91 @@ impl BodyWriter {
     }
 }
 
+fn broken(error: io::Error) -> ReadError {
+    match error.kind() {
+        // A TLS peer that ends without close_notify has cut the body as well.
+        io::ErrorKind::UnexpectedEof => ReadError::Truncated,
+        _ => ReadError::Io(error),
+    }
+}
+
 /// At most `limit` bytes of `data`.
 fn first(data: &[u8], limit: u64) -> &[u8] {
     &data[..usize::try_from(limit).unwrap_or(usize::MAX).min(data.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::net::Stream;
+    use crate::net::buffer::{LARGE, SMALL};
+
+    /// A wire to a peer that has sent these bytes.
+    fn wire_with(bytes: &[u8]) -> (Wire, UnixStream) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.write_all(bytes).unwrap();
+        (Wire::new(Stream::Unix(tokio::net::UnixStream::from_std(ours).unwrap())), theirs)
+    }
+
+    /// What is ready after the event loop has seen the bytes.
+    async fn first_piece(reader: &mut BodyReader, wire: &mut Wire) -> usize {
+        std::future::poll_fn(|context| reader.poll(context, wire)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_promised_body_that_fills_a_small_buffer_is_read_on_before_it_goes_out() {
+        let (mut wire, _peer) = wire_with(&[b'x'; 3 * SMALL]);
+        let mut reader = BodyReader::default();
+        reader.start(Framing::Length(3 * SMALL as u64));
+        assert_eq!(first_piece(&mut reader, &mut wire).await, 3 * SMALL);
+        assert!(reader.is_done());
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_body_that_was_read_on_is_left_for_the_next_message() {
+        let (mut wire, _peer) = wire_with(&[&[b'x'; 2 * SMALL][..], b"GET /"].concat());
+        let mut reader = BodyReader::default();
+        reader.start(Framing::Length(2 * SMALL as u64));
+        assert_eq!(first_piece(&mut reader, &mut wire).await, 2 * SMALL);
+        reader.consume(&mut wire, 2 * SMALL);
+        assert!(reader.is_clean());
+        assert_eq!(wire.input.filled(), b"GET /");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_in_small_pieces_keeps_a_small_buffer() {
+        let (mut wire, _peer) = wire_with(b"piece");
+        let mut reader = BodyReader::default();
+        reader.start(Framing::Length(1 << 30));
+        assert_eq!(first_piece(&mut reader, &mut wire).await, 5);
+        assert_eq!(wire.input.capacity(), SMALL);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_on_where_many_share_a_connection() {
+        let (mut wire, _peer) = wire_with(&[b'x'; 3 * SMALL]);
+        wire.read_ahead(SMALL);
+        let mut reader = BodyReader::default();
+        reader.start(Framing::Length(3 * SMALL as u64));
+        assert!(first_piece(&mut reader, &mut wire).await < SMALL);
+        assert_eq!(wire.input.capacity(), SMALL);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_ends_inside_the_body_is_told_from_one_that_has_sent_it_all() {
+        let (mut wire, peer) = wire_with(&[b'x'; 2 * SMALL]);
+        drop(peer);
+        let mut reader = BodyReader::default();
+        reader.start(Framing::Length(LARGE as u64));
+        let ready = first_piece(&mut reader, &mut wire).await;
+        assert_eq!(ready, 2 * SMALL, "what came is passed on");
+        reader.consume(&mut wire, ready);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(matches!(reader.poll(&mut context, &mut wire), Poll::Ready(Err(ReadError::Truncated))));
+    }
 }
