@@ -6,7 +6,10 @@ use std::task::{Context, Poll, ready};
 use crate::h1::body::{Decoder, Malformed};
 use crate::h1::write;
 use crate::http::{Fields, Framing};
-use crate::net::Wire;
+use crate::net::{Pipe, Wire};
+
+/// From so many bytes on a body that needs no framing goes through a pipe, where both sides can.
+pub const BULK: u64 = 64 * 1024;
 
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +73,10 @@ impl BodyReader {
     /// Reads once more before anything is passed on when a length promises more than a small buffer
     /// has caught: one large write instead of two.
     fn read_on(&mut self, context: &mut Context<'_>, wire: &mut Wire) -> Result<(), ReadError> {
-        if self.decoder.promised() > 0 && wire.begin_bulk() {
+        let promised = self.decoder.promised();
+        // So large a body goes past the buffer if it can.
+        let may_pass = wire.is_bare() && promised >= BULK;
+        if promised > 0 && wire.begin_bulk() && !may_pass {
             // Where it is the end, the next read will see it as well.
             if let Poll::Ready(read) = wire.poll_fill(context) {
                 read.map_err(broken)?;
@@ -89,6 +95,30 @@ impl BodyReader {
             wire.input.truncate(self.ready + decoded.raw);
         }
         Ok(())
+    }
+
+    /// How many bytes of payload can be taken from the socket as they are, past the input.
+    pub fn ahead(&self, wire: &Wire) -> u64 {
+        let nothing_read = self.ready == 0 && wire.input.is_empty();
+        if nothing_read && wire.is_bare() { self.decoder.promised() } else { 0 }
+    }
+
+    /// Takes at most `most` of [`BodyReader::ahead`] into a pipe and says how many.
+    pub fn poll_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        wire: &mut Wire,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<Result<(), ReadError>> {
+        let most = usize::try_from(self.ahead(wire)).unwrap_or(usize::MAX).min(most);
+        let count = ready!(wire.poll_fill_pipe(context, pipe, most)).map_err(broken)?;
+        if count == 0 {
+            return Poll::Ready(Err(ReadError::Truncated));
+        }
+        self.decoder.pass(count as u64);
+        self.read += count as u64;
+        Poll::Ready(Ok(()))
     }
 
     /// The payload that is ready.
@@ -168,6 +198,30 @@ impl BodyWriter {
                 Poll::Ready(Ok(count))
             }
         }
+    }
+
+    /// How many bytes it would take from a pipe: those that need no framing.
+    pub fn room(&self, wire: &Wire) -> u64 {
+        match self.framing {
+            _ if !wire.is_bare() => 0,
+            Framing::Length(left) => left,
+            Framing::UntilClose | Framing::Tunnel => u64::MAX,
+            Framing::None | Framing::Chunked => 0,
+        }
+    }
+
+    /// Takes payload from a pipe that holds no more than [`BodyWriter::room`], and says how much.
+    pub fn poll_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        wire: &mut Wire,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(wire.poll_send_pipe(context, pipe))?;
+        if let Framing::Length(left) = &mut self.framing {
+            *left = left.saturating_sub(count as u64);
+        }
+        Poll::Ready(Ok(count))
     }
 
     /// Ends the body and writes everything out; a tunnel is ended in this direction as well. An
