@@ -9,7 +9,7 @@ use crate::http::{Fields, Framing};
 use crate::net::{Pipe, Wire};
 
 /// From so many bytes on a body that needs no framing goes through a pipe, where both sides can.
-pub const BULK: u64 = 64 * 1024;
+pub const BULK: u64 = 32 * 1024;
 
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
