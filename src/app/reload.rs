@@ -22,7 +22,7 @@ use crate::net::connector::{self, Authorities, Key, Offer, Verification, name_of
 use crate::net::inherit::Inherited;
 use crate::net::tls::{self, TlsError};
 use crate::net::vault::Vault;
-use crate::net::{Connector, listen};
+use crate::net::{Connector, listen, pipe};
 use crate::observe::metrics::Registry;
 use crate::observe::writer::{Output, Target};
 use crate::snapshot::{Means, Misplaced, Snapshot, build};
@@ -297,7 +297,7 @@ impl Reloader {
         for upstream in &snapshot.upstreams {
             upstream.start(&Handle::current(), upstream.dial());
         }
-        self.state.team.set_limit(connection_limit(&snapshot.config));
+        self.state.team.set_limit(connection_limit(&snapshot.config, self.state.team.size()));
         if let Err(error) = self.state.log.set_level(snapshot.config.log.level.as_str()) {
             tracing::warn!(%error, "the log level stays");
         }
@@ -323,14 +323,15 @@ impl Reloader {
 }
 
 /// As configured, or what the open-file limit allows: a client connection needs a second descriptor
-/// for its endpoint, and some are kept for everything else.
-fn connection_limit(config: &Config) -> usize {
-    const RESERVE: u64 = 64;
+/// for its endpoint, and some are kept for the pipes of the workers and for everything else.
+fn connection_limit(config: &Config, workers: usize) -> usize {
+    const RESERVE: usize = 64;
     if let Some(limit) = config.server.max_connections.fixed() {
         return limit as usize;
     }
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    files.map_or(usize::MAX, |files| (files.saturating_sub(RESERVE) / 2).max(16) as usize)
+    let reserve = (RESERVE + workers * pipe::DESCRIPTORS) as u64;
+    files.map_or(usize::MAX, |files| (files.saturating_sub(reserve) / 2).max(16) as usize)
 }
 
 /// Reads the files of a configuration; equal for equal content, `None` while there is no file. A

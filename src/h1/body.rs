@@ -65,6 +65,21 @@ impl Decoder {
         self.state == State::ToTheEnd
     }
 
+    /// How many bytes a length still promises beyond those that were decoded.
+    pub fn promised(&self) -> u64 {
+        match self.state {
+            State::Length(left) => left,
+            _ => 0,
+        }
+    }
+
+    /// Counts promised bytes that went past the decoder: there is no framing between them.
+    pub fn pass(&mut self, count: u64) {
+        if let State::Length(left) = self.state {
+            self.state = self.after_data(left.saturating_sub(count));
+        }
+    }
+
     /// Decodes `bytes`: as much payload as there is moves to the front, what can not be decoded
     /// yet follows it. `trailers` receives the trailer fields that may be passed on.
     pub fn decode(

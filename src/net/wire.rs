@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::buffer::{Buffer, LARGE};
+use super::pipe::Pipe;
 use super::plain;
 use super::stream::Stream;
 
@@ -113,6 +114,14 @@ impl Wire {
         Poll::Ready(Ok(count))
     }
 
+    /// Whether the last read has filled a small buffer, so that more is there; the next one then has a
+    /// large buffer. For bodies of which more is promised.
+    pub fn begin_bulk(&mut self) -> bool {
+        let begins = self.full_reads > 0 && self.input.capacity() < self.ahead;
+        self.bulk |= begins;
+        begins
+    }
+
     /// Takes `data` for writing and says how much of it was taken: small pieces wait for company
     /// in the output buffer, large ones go out at once, together with what waited.
     pub fn poll_send(&mut self, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
@@ -134,6 +143,40 @@ impl Wire {
             0 => self.poll_send(context, data),
             taken => Poll::Ready(Ok(taken)),
         }
+    }
+
+    /// Whether a pipe can take bytes from the socket or give them to it.
+    pub fn is_bare(&self) -> bool {
+        matches!(self.stream, Stream::Tcp(_))
+    }
+
+    /// Takes at most `most` bytes from a bare socket into an empty pipe, past the input, and says how
+    /// many; 0 is the end.
+    pub fn poll_fill_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<io::Result<usize>> {
+        self.input.release();
+        match &self.stream {
+            Stream::Tcp(tcp) => pipe.poll_fill(context, tcp, most),
+            Stream::Tls(_) | Stream::Unix(_) | Stream::Secure(_) => Poll::Ready(Ok(0)),
+        }
+    }
+
+    /// Gives what is in a pipe to a bare socket, behind the output, and says how much was taken.
+    pub fn poll_send_pipe(&mut self, context: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        ready!(self.poll_flush(context))?;
+        let sent = match &self.stream {
+            Stream::Tcp(tcp) => ready!(pipe.poll_drain(context, tcp))?,
+            Stream::Tls(_) | Stream::Unix(_) | Stream::Secure(_) => 0,
+        };
+        if sent == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.written += sent as u64;
+        Poll::Ready(Ok(sent))
     }
 
     /// Writes out everything that waits.

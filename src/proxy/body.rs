@@ -6,7 +6,10 @@ use std::task::{Context, Poll, ready};
 use crate::h1::body::{Decoder, Malformed};
 use crate::h1::write;
 use crate::http::{Fields, Framing};
-use crate::net::Wire;
+use crate::net::{Pipe, Wire};
+
+/// From so many bytes on a body that needs no framing goes through a pipe, where both sides can.
+pub const BULK: u64 = 32 * 1024;
 
 /// Why a body could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -50,22 +53,13 @@ impl BodyReader {
     /// Ready with the number of payload bytes at the front of the input; 0 at the end.
     pub fn poll(&mut self, context: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<usize, ReadError>> {
         loop {
-            if self.ready == 0 && !self.is_done() && !wire.input.is_empty() {
-                let decoded = self.decoder.decode(wire.input.filled_mut(), &mut self.trailers)?;
-                wire.input.truncate(decoded.payload + decoded.raw);
-                self.ready = decoded.payload;
+            if self.ready == 0 {
+                self.decode(wire)?;
             }
             if self.ready > 0 || self.is_done() {
-                return Poll::Ready(Ok(self.ready));
+                break;
             }
-            let count = match ready!(wire.poll_fill(context)) {
-                Ok(count) => count,
-                // A TLS peer that ends without close_notify has cut the body as well.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Poll::Ready(Err(ReadError::Truncated));
-                }
-                Err(error) => return Poll::Ready(Err(ReadError::Io(error))),
-            };
+            let count = ready!(wire.poll_fill(context)).map_err(broken)?;
             if count == 0 {
                 if !self.decoder.ends_with_connection() {
                     return Poll::Ready(Err(ReadError::Truncated));
@@ -73,6 +67,59 @@ impl BodyReader {
                 self.ended = true;
             }
         }
+        self.read_on(context, wire)?;
+        Poll::Ready(Ok(self.ready))
+    }
+
+    /// Reads once more before anything is passed on when a length promises more than a small buffer
+    /// has caught: one large write instead of two.
+    fn read_on(&mut self, context: &mut Context<'_>, wire: &mut Wire) -> Result<(), ReadError> {
+        let promised = self.decoder.promised();
+        // So large a body goes past the buffer if it can.
+        let may_pass = wire.is_bare() && promised >= BULK;
+        if promised > 0 && wire.begin_bulk() && !may_pass {
+            // Where it is the end, the next read will see it as well.
+            if let Poll::Ready(read) = wire.poll_fill(context) {
+                read.map_err(broken)?;
+                self.decode(wire)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the framing off what lies behind the payload that is ready.
+    fn decode(&mut self, wire: &mut Wire) -> Result<(), ReadError> {
+        let raw = &mut wire.input.filled_mut()[self.ready..];
+        if !raw.is_empty() && !self.is_done() {
+            let decoded = self.decoder.decode(raw, &mut self.trailers)?;
+            self.ready += decoded.payload;
+            wire.input.truncate(self.ready + decoded.raw);
+        }
+        Ok(())
+    }
+
+    /// How many bytes of payload can be taken from the socket as they are, past the input.
+    pub fn ahead(&self, wire: &Wire) -> u64 {
+        let nothing_read = self.ready == 0 && wire.input.is_empty();
+        if nothing_read && wire.is_bare() { self.decoder.promised() } else { 0 }
+    }
+
+    /// Takes at most `most` of [`BodyReader::ahead`] into a pipe and says how many.
+    pub fn poll_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        wire: &mut Wire,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<Result<(), ReadError>> {
+        let most = usize::try_from(self.ahead(wire)).unwrap_or(usize::MAX).min(most);
+        let count = ready!(wire.poll_fill_pipe(context, pipe, most)).map_err(broken)?;
+        if count == 0 {
+            return Poll::Ready(Err(ReadError::Truncated));
+        }
+        self.decoder.pass(count as u64);
+        self.read += count as u64;
+        Poll::Ready(Ok(()))
     }
 
     /// The payload that is ready.
@@ -155,6 +202,30 @@ impl BodyWriter {
         }
     }
 
+    /// How many bytes it would take from a pipe: those that need no framing.
+    pub fn room(&self, wire: &Wire) -> u64 {
+        match self.framing {
+            _ if !wire.is_bare() => 0,
+            Framing::Length(left) => left,
+            Framing::UntilClose | Framing::Tunnel => u64::MAX,
+            Framing::None | Framing::Chunked => 0,
+        }
+    }
+
+    /// Takes payload from a pipe that holds no more than [`BodyWriter::room`], and says how much.
+    pub fn poll_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        wire: &mut Wire,
+        pipe: &mut Pipe,
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(wire.poll_send_pipe(context, pipe))?;
+        if let Framing::Length(left) = &mut self.framing {
+            *left = left.saturating_sub(count as u64);
+        }
+        Poll::Ready(Ok(count))
+    }
+
     /// Ends the body and writes everything out; a tunnel is ended in this direction as well. An
     /// error when less came than was promised.
     pub fn poll_finish(
@@ -181,7 +252,91 @@ impl BodyWriter {
     }
 }
 
+fn broken(error: io::Error) -> ReadError {
+    match error.kind() {
+        // A TLS peer that ends without close_notify has cut the body as well.
+        io::ErrorKind::UnexpectedEof => ReadError::Truncated,
+        _ => ReadError::Io(error),
+    }
+}
+
 /// At most `limit` bytes of `data`.
 fn first(data: &[u8], limit: u64) -> &[u8] {
     &data[..usize::try_from(limit).unwrap_or(usize::MAX).min(data.len())]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::net::Stream;
+    use crate::net::buffer::{LARGE, SMALL};
+
+    /// A wire to a peer that has sent these bytes.
+    fn wire_with(bytes: &[u8]) -> (Wire, UnixStream) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.write_all(bytes).unwrap();
+        (Wire::new(Stream::Unix(tokio::net::UnixStream::from_std(ours).unwrap())), theirs)
+    }
+
+    /// What is ready after the event loop has seen the bytes.
+    async fn first_piece(reader: &mut BodyReader, wire: &mut Wire) -> usize {
+        std::future::poll_fn(|context| reader.poll(context, wire)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_promised_body_that_fills_a_small_buffer_is_read_on_before_it_goes_out() {
+        let (mut wire, _peer) = wire_with(&[b'x'; 3 * SMALL]);
+        let mut reader = BodyReader::default();
+        reader.start(Framing::Length(3 * SMALL as u64));
+        assert_eq!(first_piece(&mut reader, &mut wire).await, 3 * SMALL);
+        assert!(reader.is_done());
+    }
+
+    #[tokio::test]
+    async fn what_follows_a_body_that_was_read_on_is_left_for_the_next_message() {
+        let (mut wire, _peer) = wire_with(&[&[b'x'; 2 * SMALL][..], b"GET /"].concat());
+        let mut reader = BodyReader::default();
+        reader.start(Framing::Length(2 * SMALL as u64));
+        assert_eq!(first_piece(&mut reader, &mut wire).await, 2 * SMALL);
+        reader.consume(&mut wire, 2 * SMALL);
+        assert!(reader.is_clean());
+        assert_eq!(wire.input.filled(), b"GET /");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_in_small_pieces_keeps_a_small_buffer() {
+        let (mut wire, _peer) = wire_with(b"piece");
+        let mut reader = BodyReader::default();
+        reader.start(Framing::Length(1 << 30));
+        assert_eq!(first_piece(&mut reader, &mut wire).await, 5);
+        assert_eq!(wire.input.capacity(), SMALL);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_read_on_where_many_share_a_connection() {
+        let (mut wire, _peer) = wire_with(&[b'x'; 3 * SMALL]);
+        wire.read_ahead(SMALL);
+        let mut reader = BodyReader::default();
+        reader.start(Framing::Length(3 * SMALL as u64));
+        assert!(first_piece(&mut reader, &mut wire).await < SMALL);
+        assert_eq!(wire.input.capacity(), SMALL);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_ends_inside_the_body_is_told_from_one_that_has_sent_it_all() {
+        let (mut wire, peer) = wire_with(&[b'x'; 2 * SMALL]);
+        drop(peer);
+        let mut reader = BodyReader::default();
+        reader.start(Framing::Length(LARGE as u64));
+        let ready = first_piece(&mut reader, &mut wire).await;
+        assert_eq!(ready, 2 * SMALL, "what came is passed on");
+        reader.consume(&mut wire, ready);
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(matches!(reader.poll(&mut context, &mut wire), Poll::Ready(Err(ReadError::Truncated))));
+    }
 }

@@ -3,10 +3,12 @@
 //! Two pumps run an exchange, one a direction, polled by the same task: full duplex without locks
 //! and without a copy of the proxy loop for each pair of protocols.
 
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::clock::{Millis, Timers};
 use crate::http::{Fields, Reason};
+use crate::net::Pipe;
+use crate::proxy::body::BULK;
 
 /// Where a body comes from.
 pub trait Source {
@@ -19,6 +21,15 @@ pub trait Source {
     fn consume(&mut self, count: usize);
     /// Trailer fields, complete at the end of the body.
     fn trailers(&self) -> &Fields;
+    /// How many bytes a pipe could take past the payload that is ready; 0 where it is ready, framed,
+    /// encrypted or looked at.
+    fn ahead(&self) -> u64 {
+        0
+    }
+    /// Puts at most `most` bytes of what is ahead into an empty pipe, at least one.
+    fn poll_fill_pipe(&mut self, _: &mut Context<'_>, _: &mut Pipe, _: usize) -> Poll<Result<(), Reason>> {
+        Poll::Ready(Err(Reason::Internal))
+    }
 }
 
 /// A body of no bytes, with these trailers.
@@ -45,6 +56,14 @@ impl Source for Nothing {
 pub trait Sink {
     /// Takes payload, at least one byte, and says how much.
     fn poll_take(&mut self, context: &mut Context<'_>, payload: &[u8]) -> Poll<Result<usize, Reason>>;
+    /// How many bytes it would take from a pipe.
+    fn room(&self) -> u64 {
+        0
+    }
+    /// Takes payload from a pipe, which holds no more than there is room for, and says how much.
+    fn poll_take_pipe(&mut self, _: &mut Context<'_>, _: &mut Pipe) -> Poll<Result<usize, Reason>> {
+        Poll::Ready(Err(Reason::Internal))
+    }
     /// Hands on what was taken.
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Reason>>;
     /// Ends the body and hands everything on.
@@ -83,6 +102,10 @@ pub struct Pump {
     state: State,
     waiting: End,
     moved: u64,
+    /// What is between two sockets.
+    pipe: Option<Pipe>,
+    /// Whether bytes have gone through a pipe: then the rest does, too.
+    piped: bool,
     /// What had been moved when the clock was last looked at, and when that was.
     seen: (u64, Millis),
 }
@@ -90,7 +113,14 @@ pub struct Pump {
 impl Pump {
     /// A pump that has not moved anything.
     pub fn starting_at(now: Millis) -> Pump {
-        Pump { state: State::Flowing, waiting: End::Source, moved: 0, seen: (0, now) }
+        Pump {
+            state: State::Flowing,
+            waiting: End::Source,
+            moved: 0,
+            pipe: None,
+            piped: false,
+            seen: (0, now),
+        }
     }
 
     /// Payload bytes moved.
@@ -123,45 +153,101 @@ impl Pump {
         source: &mut impl Source,
         sink: &mut impl Sink,
     ) -> Poll<Result<(), Fault>> {
-        let from_source = |reason| Fault { end: End::Source, reason };
-        let from_sink = |reason| Fault { end: End::Sink, reason };
         loop {
             match self.state {
                 State::Done => return Poll::Ready(Ok(())),
                 State::Finishing => {
                     self.waiting = End::Sink;
-                    let Poll::Ready(finished) = sink.poll_finish(context, source.trailers()) else {
-                        return Poll::Pending;
-                    };
-                    finished.map_err(from_sink)?;
+                    ready!(sink.poll_finish(context, source.trailers())).map_err(from_sink)?;
                     self.state = State::Done;
                 }
                 State::Flowing => {
-                    self.waiting = End::Source;
-                    let Poll::Ready(ready) = source.poll_payload(context) else {
-                        if let Poll::Ready(flushed) = sink.poll_flush(context) {
-                            flushed.map_err(from_sink)?;
-                        } else {
-                            self.waiting = End::Sink;
-                        }
-                        return Poll::Pending;
+                    let moved = match self.pipes(source, sink) {
+                        true => self.poll_pipe(context, source, sink),
+                        false => self.poll_copy(context, source, sink),
                     };
-                    ready.map_err(from_source)?;
-                    if source.payload().is_empty() {
-                        self.state = State::Finishing;
-                        continue;
-                    }
-                    self.waiting = End::Sink;
-                    let Poll::Ready(taken) = sink.poll_take(context, source.payload()) else {
-                        return Poll::Pending;
-                    };
-                    let taken = taken.map_err(from_sink)?;
-                    source.consume(taken);
-                    self.moved += taken as u64;
+                    ready!(moved)?;
                 }
             }
         }
     }
+
+    /// Moves payload that is in memory, or sees the end.
+    fn poll_copy(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut impl Source,
+        sink: &mut impl Sink,
+    ) -> Poll<Result<(), Fault>> {
+        self.waiting = End::Source;
+        let Poll::Ready(ready) = source.poll_payload(context) else { return self.rest(context, sink) };
+        ready.map_err(from_source)?;
+        if source.payload().is_empty() {
+            self.state = State::Finishing;
+            return Poll::Ready(Ok(()));
+        }
+        self.waiting = End::Sink;
+        let taken = ready!(sink.poll_take(context, source.payload())).map_err(from_sink)?;
+        source.consume(taken);
+        self.moved += taken as u64;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the next bytes go through a pipe: there are many, both ends can, and a pipe is free.
+    fn pipes(&mut self, source: &impl Source, sink: &impl Sink) -> bool {
+        if self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0) {
+            return true;
+        }
+        let least = if self.piped { 1 } else { BULK };
+        if source.ahead().min(sink.room()) < least {
+            self.pipe = None;
+        } else if self.pipe.is_none() {
+            self.pipe = Pipe::lend();
+        }
+        self.pipe.is_some()
+    }
+
+    /// Moves payload from socket to socket within the kernel.
+    fn poll_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut impl Source,
+        sink: &mut impl Sink,
+    ) -> Poll<Result<(), Fault>> {
+        let Some(pipe) = &mut self.pipe else { return Poll::Ready(Ok(())) };
+        if pipe.held() == 0 {
+            self.waiting = End::Source;
+            let most = usize::try_from(sink.room()).unwrap_or(usize::MAX);
+            let Poll::Ready(filled) = source.poll_fill_pipe(context, pipe, most) else {
+                // Somebody else may need it meanwhile.
+                self.pipe = None;
+                return self.rest(context, sink);
+            };
+            filled.map_err(from_source)?;
+            self.piped = true;
+        }
+        self.waiting = End::Sink;
+        let taken = ready!(sink.poll_take_pipe(context, pipe)).map_err(from_sink)?;
+        self.moved += taken as u64;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Hands on what the sink has taken while the source is silent.
+    fn rest(&mut self, context: &mut Context<'_>, sink: &mut impl Sink) -> Poll<Result<(), Fault>> {
+        match sink.poll_flush(context) {
+            Poll::Ready(flushed) => flushed.map_err(from_sink)?,
+            Poll::Pending => self.waiting = End::Sink,
+        }
+        Poll::Pending
+    }
+}
+
+fn from_source(reason: Reason) -> Fault {
+    Fault { end: End::Source, reason }
+}
+
+fn from_sink(reason: Reason) -> Fault {
+    Fault { end: End::Sink, reason }
 }
 
 #[cfg(test)]

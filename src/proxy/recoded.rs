@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 use super::pump::Source;
 use crate::http::recode::Recoder;
 use crate::http::{Fields, Reason};
+use crate::net::Pipe;
 
 /// A source whose body is changed when there is a recoder; without one nothing is copied.
 pub struct Recoded<'a, S> {
@@ -44,6 +45,19 @@ impl<S: Source> Source for Recoded<'_, S> {
             Some(recoder) => recoder.consume(count),
             None => self.source.consume(count),
         }
+    }
+
+    fn ahead(&self) -> u64 {
+        if self.recoder.is_some() { 0 } else { self.source.ahead() }
+    }
+
+    fn poll_fill_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<Result<(), Reason>> {
+        self.source.poll_fill_pipe(context, pipe, most)
     }
 
     fn trailers(&self) -> &Fields {

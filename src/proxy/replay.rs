@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use super::pump::Source;
 use crate::http::identity::Reserved;
 use crate::http::{Fields, Reason};
+use crate::net::Pipe;
 
 /// What is kept of a request body.
 #[derive(Debug, Default)]
@@ -99,6 +100,20 @@ impl<S: Source> Source for Upload<'_, S> {
         self.source.consume(count);
     }
 
+    fn ahead(&self) -> u64 {
+        // What is kept has to be seen.
+        if self.replay.overflowed { self.source.ahead() } else { 0 }
+    }
+
+    fn poll_fill_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<Result<(), Reason>> {
+        self.source.poll_fill_pipe(context, pipe, most)
+    }
+
     fn trailers(&self) -> &Fields {
         let trailers = self.source.trailers();
         match &self.replay.reserved {
@@ -106,5 +121,41 @@ impl<S: Source> Source for Upload<'_, S> {
             Some(reserved) if reserved.is_in(trailers) => &self.replay.none,
             _ => trailers,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten bytes that are ready, and many behind them that a pipe could take.
+    struct Large(Fields);
+
+    impl Source for Large {
+        fn poll_payload(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+            Poll::Ready(Ok(()))
+        }
+        fn payload(&self) -> &[u8] {
+            &[b'x'; 10]
+        }
+        fn consume(&mut self, _: usize) {}
+        fn trailers(&self) -> &Fields {
+            &self.0
+        }
+        fn ahead(&self) -> u64 {
+            1 << 20
+        }
+    }
+
+    #[test]
+    fn nothing_goes_past_a_body_that_is_still_kept_for_another_attempt() {
+        let mut replay = Replay::default();
+        replay.keep(15);
+        let mut upload = Upload { source: Large(Fields::default()), replay: &mut replay };
+        assert_eq!(upload.ahead(), 0);
+        upload.consume(10);
+        assert_eq!(upload.ahead(), 0, "it is whole so far");
+        upload.consume(10);
+        assert_eq!(upload.ahead(), 1 << 20, "it is past what is kept");
     }
 }

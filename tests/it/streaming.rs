@@ -91,6 +91,67 @@ fn a_slow_reader_stops_the_endpoint_instead_of_filling_the_proxy() {
     assert!(stands && last < 64 * MIB, "the endpoint could send {} MiB", last / MIB);
 }
 
+/// Bytes of which no two places look alike.
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length as u32 / 4).flat_map(u32::to_be_bytes).collect()
+}
+
+#[test]
+fn a_large_body_arrives_as_it_was_sent_and_what_follows_it_is_the_next_message() {
+    let origin =
+        Origin::answering(|request| ok(if request.method() == "GET" { pattern(MIB) } else { Vec::new() }));
+    let proxy = Proxy::start(&format!("{ALL}{}", upstream(&[&origin])));
+    let body = pattern(MIB);
+    let upload =
+        [format!("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: {MIB}\r\n\r\n").as_bytes(), &body].concat();
+    let download = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut client = proxy.client();
+    // All of it at once: only the lengths say where the next request begins.
+    client.send([&upload[..], &upload, download, download].concat());
+    for length in [0, 0, MIB, MIB] {
+        let answer = client.response();
+        assert_eq!((answer.status, answer.body().len()), (200, length));
+        assert!(answer.body() == body[..length], "a download differs");
+    }
+    for request in origin.requests() {
+        assert!(request.method() == "GET" || request.body() == body, "an upload differs");
+    }
+    assert_eq!(origin.requests().len(), 4);
+}
+
+#[test]
+fn an_endpoint_that_goes_away_inside_a_large_body_leaves_the_client_a_cut_one() {
+    let origin = Origin::scripted(|conversation| {
+        conversation.request()?;
+        conversation.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 4 * MIB))?;
+        conversation.send(pattern(2 * MIB))
+    });
+    let proxy = Proxy::start(&format!("{ALL}{}", upstream(&[&origin])));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.head();
+    assert!(client.rest() == pattern(2 * MIB), "what came before the end is passed on");
+    assert!(proxy.access_line(0).contains("\"reason\":\"upstream_truncated\""), "{}", proxy.access_line(0));
+}
+
+#[test]
+fn more_large_bodies_than_a_worker_has_pipes_all_arrive() {
+    const CLIENTS: usize = 50;
+    let body = pattern(MIB);
+    let answer = ok(&body);
+    let origin = Origin::answering(move |_| answer.clone());
+    let proxy = Proxy::start(&format!("[server]\nworkers = 1\n{ALL}{}", upstream(&[&origin])));
+    // None of them reads until all have asked, so that each answer waits in the proxy.
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    origin.wait_for_requests(CLIENTS);
+    for client in &mut clients {
+        assert!(client.response().body() == body, "a body differs");
+    }
+}
+
 /// Waits on each connection until it ends, and counts those that ended within 2 s.
 fn hanging(ended: Arc<AtomicUsize>) -> Origin {
     Origin::scripted(move |conversation| {

@@ -14,7 +14,7 @@ use crate::http::validate::wants_close;
 use crate::http::{Exchange, Fields, Framing, Method, Name, Reason, ResponseHead, Version};
 use crate::net::buffer::{LARGE, SMALL};
 use crate::net::connector::{Identity, late_refusal};
-use crate::net::{Stream, Wire};
+use crate::net::{Pipe, Stream, Wire};
 use crate::proxy::body::{BodyReader, BodyWriter, ReadError};
 
 /// An open connection to an endpoint.
@@ -163,10 +163,22 @@ impl H1Link {
     /// Ready when payload of the answer is there.
     pub fn poll_payload(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Reason>> {
         let read = ready!(self.reader.poll(context, &mut self.wire));
-        Poll::Ready(read.map(drop).map_err(|error| match error {
-            ReadError::Malformed => Reason::BadResponseChunk,
-            ReadError::Truncated | ReadError::Io(_) => Reason::UpstreamTruncated,
-        }))
+        Poll::Ready(read.map(drop).map_err(unreadable))
+    }
+
+    /// How many bytes of the answer a pipe could take.
+    pub fn ahead(&self) -> u64 {
+        self.reader.ahead(&self.wire)
+    }
+
+    /// Puts bytes of the answer into a pipe.
+    pub fn poll_fill_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<Result<(), Reason>> {
+        self.reader.poll_pipe(context, &mut self.wire, pipe, most).map_err(unreadable)
     }
 
     /// The payload that is ready.
@@ -187,6 +199,20 @@ impl H1Link {
     /// Takes payload of the request.
     pub fn poll_take(&mut self, context: &mut Context<'_>, payload: &[u8]) -> Poll<Result<usize, Reason>> {
         self.writer.poll_data(context, &mut self.wire, payload).map_err(lost)
+    }
+
+    /// How many bytes of the request it would take from a pipe.
+    pub fn room(&self) -> u64 {
+        self.writer.room(&self.wire)
+    }
+
+    /// Takes bytes of the request from a pipe.
+    pub fn poll_take_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+    ) -> Poll<Result<usize, Reason>> {
+        self.writer.poll_pipe(context, &mut self.wire, pipe).map_err(lost)
     }
 
     /// Writes out what was taken.
@@ -223,6 +249,13 @@ fn read_head(
         _ => scan.end_of_head(bytes).map_err(|_| Reason::BadResponseHead)?,
     };
     end.map_or(Ok(None), |length| response::parse(&bytes[..length], method, head))
+}
+
+fn unreadable(error: ReadError) -> Reason {
+    match error {
+        ReadError::Malformed => Reason::BadResponseChunk,
+        ReadError::Truncated | ReadError::Io(_) => Reason::UpstreamTruncated,
+    }
 }
 
 fn lost(error: io::Error) -> Reason {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::http::{Exchange, Fields, Method, Reason, ResponseHead};
+use crate::net::Pipe;
 use crate::proxy::pump::{Sink, Source};
 
 pub mod h1;
@@ -109,6 +110,25 @@ impl Source for Link {
             Link::H2(link) => link.trailers(),
         }
     }
+
+    fn ahead(&self) -> u64 {
+        match self {
+            Link::H1(link) => link.ahead(),
+            Link::H2(_) => 0,
+        }
+    }
+
+    fn poll_fill_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<Result<(), Reason>> {
+        match self {
+            Link::H1(link) => link.poll_fill_pipe(context, pipe, most),
+            Link::H2(_) => Poll::Ready(Err(Reason::Internal)),
+        }
+    }
 }
 
 impl Sink for Link {
@@ -116,6 +136,20 @@ impl Sink for Link {
         match self {
             Link::H1(link) => link.poll_take(context, payload),
             Link::H2(link) => link.poll_take(context, payload),
+        }
+    }
+
+    fn room(&self) -> u64 {
+        match self {
+            Link::H1(link) => link.room(),
+            Link::H2(_) => 0,
+        }
+    }
+
+    fn poll_take_pipe(&mut self, context: &mut Context<'_>, pipe: &mut Pipe) -> Poll<Result<usize, Reason>> {
+        match self {
+            Link::H1(link) => link.poll_take_pipe(context, pipe),
+            Link::H2(_) => Poll::Ready(Err(Reason::Internal)),
         }
     }
 

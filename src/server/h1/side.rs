@@ -7,6 +7,7 @@ use super::Connection;
 use crate::clock::Timers;
 use crate::h1::write::{self, Persistence};
 use crate::http::{Exchange, Fields, Framing, Method, Name, Reason, Version};
+use crate::net::Pipe;
 use crate::net::buffer::SMALL;
 use crate::proxy::body::ReadError;
 use crate::proxy::pump::{Sink, Source};
@@ -25,6 +26,16 @@ impl Connection {
             (true, _) => Persistence::Close,
             (false, Version::Http10) => Persistence::KeepTold,
             (false, _) => Persistence::Keep,
+        }
+    }
+
+    /// Why the body of the request can not be read any further; the connection ends then.
+    fn unreadable(&mut self, error: &ReadError) -> Reason {
+        self.closes = true;
+        match error {
+            ReadError::Malformed => Reason::BadRequestChunk,
+            ReadError::Truncated => Reason::BodyTruncated,
+            ReadError::Io(_) => Reason::ClientClosed,
         }
     }
 }
@@ -99,14 +110,21 @@ impl Source for Connection {
             self.closes = true;
             return Poll::Ready(Err(Reason::BodyTooLarge));
         }
-        Poll::Ready(read.map(drop).map_err(|error| {
-            self.closes = true;
-            match error {
-                ReadError::Malformed => Reason::BadRequestChunk,
-                ReadError::Truncated => Reason::BodyTruncated,
-                ReadError::Io(_) => Reason::ClientClosed,
-            }
-        }))
+        Poll::Ready(read.map(drop).map_err(|error| self.unreadable(&error)))
+    }
+
+    fn ahead(&self) -> u64 {
+        self.reader.ahead(&self.wire)
+    }
+
+    fn poll_fill_pipe(
+        &mut self,
+        context: &mut Context<'_>,
+        pipe: &mut Pipe,
+        most: usize,
+    ) -> Poll<Result<(), Reason>> {
+        let filled = ready!(self.reader.poll_pipe(context, &mut self.wire, pipe, most));
+        Poll::Ready(filled.map_err(|error| self.unreadable(&error)))
     }
 
     fn payload(&self) -> &[u8] {
@@ -125,6 +143,14 @@ impl Source for Connection {
 impl Sink for Connection {
     fn poll_take(&mut self, context: &mut Context<'_>, payload: &[u8]) -> Poll<Result<usize, Reason>> {
         self.writer.poll_data(context, &mut self.wire, payload).map_err(gone)
+    }
+
+    fn room(&self) -> u64 {
+        self.writer.room(&self.wire)
+    }
+
+    fn poll_take_pipe(&mut self, context: &mut Context<'_>, pipe: &mut Pipe) -> Poll<Result<usize, Reason>> {
+        self.writer.poll_pipe(context, &mut self.wire, pipe).map_err(gone)
     }
 
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Reason>> {
