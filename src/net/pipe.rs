@@ -45,7 +45,8 @@ impl Ends {
 pub struct Pipe {
     /// Taken out only when it is dropped.
     ends: Option<Ends>,
-    held: usize,
+    /// At most [`PIPE`].
+    held: u32,
 }
 
 impl Pipe {
@@ -62,7 +63,7 @@ impl Pipe {
 
     /// How many bytes are in it.
     pub fn held(&self) -> usize {
-        self.held
+        self.held as usize
     }
 
     /// Takes at most `most` bytes from a socket into the empty pipe and says how many; 0 is the end.
@@ -78,7 +79,7 @@ impl Pipe {
             let filled = from.try_io(Interest::READABLE, || pass(from, &ends.writer, most.min(PIPE)));
             if let Some(filled) = unless_blocked(filled) {
                 let count = filled?;
-                self.held += count;
+                self.held += count as u32;
                 return Poll::Ready(Ok(count));
             }
         }
@@ -89,10 +90,10 @@ impl Pipe {
         let Some(ends) = &self.ends else { return Poll::Ready(Ok(0)) };
         loop {
             ready!(to.poll_write_ready(context))?;
-            let taken = to.try_io(Interest::WRITABLE, || pass(&ends.reader, to, self.held));
+            let taken = to.try_io(Interest::WRITABLE, || pass(&ends.reader, to, self.held as usize));
             if let Some(taken) = unless_blocked(taken) {
                 let count = taken?;
-                self.held -= count.min(self.held);
+                self.held = self.held.saturating_sub(count as u32);
                 return Poll::Ready(Ok(count));
             }
         }

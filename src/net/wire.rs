@@ -28,7 +28,7 @@ pub struct Wire {
     bulk: bool,
     written: u64,
     /// What the input grows to for a body that fills it.
-    ahead: usize,
+    ahead: u32,
 }
 
 impl Wire {
@@ -41,7 +41,7 @@ impl Wire {
             full_reads: 0,
             bulk: false,
             written: 0,
-            ahead: LARGE,
+            ahead: LARGE as u32,
         }
     }
 
@@ -57,7 +57,7 @@ impl Wire {
 
     /// How far bodies are read ahead of their use, in bytes: less where many share what is there.
     pub fn read_ahead(&mut self, bytes: usize) {
-        self.ahead = bytes;
+        self.ahead = bytes as u32;
     }
 
     /// The stream below.
@@ -88,7 +88,7 @@ impl Wire {
         }
         if self.full_reads >= 2 || self.bulk {
             self.bulk = true;
-            self.input.grow(self.ahead);
+            self.input.grow(self.ahead as usize);
         }
         if self.input.spare().is_empty() {
             self.input.grow(LARGE);
@@ -117,7 +117,7 @@ impl Wire {
     /// Whether the last read has filled a small buffer, so that more is there; the next one then has a
     /// large buffer. For bodies of which more is promised.
     pub fn begin_bulk(&mut self) -> bool {
-        let begins = self.full_reads > 0 && self.input.capacity() < self.ahead;
+        let begins = self.full_reads > 0 && self.input.capacity() < self.ahead as usize;
         self.bulk |= begins;
         begins
     }

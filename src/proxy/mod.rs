@@ -42,41 +42,45 @@ pub enum Ended {
 }
 
 /// Answers one request, whose validated head is in `room.exchange.request`.
-pub async fn handle<C: Client>(
+///
+/// Not an `async fn`: that would keep its arguments twice, and an open connection is to be small.
+pub fn handle<C: Client>(
     worker: &Worker,
     listener: &Listener,
     client: &mut C,
     room: &mut Room,
     timer: &Timer,
-) -> Ended {
-    let _running = worker.shard.exchange();
-    let view = worker.view();
-    let started = worker.timers.stamp();
-    room.journal.begin(started);
-    room.exchange.identify(worker.identity(room.journal.started));
-    find_client(listener, &mut room.exchange);
-    view.snapshot.reserved.settle(&mut room.exchange);
-    if !view.snapshot.reserved.is_empty() {
-        room.replay.hide(&view.snapshot.reserved);
-    }
-    let patience = Patience::of(listener);
-    let ended = match plan::plan(worker, &view, listener, room) {
-        Plan::Forward(route, upstream) => {
-            room.journal.upstream = Some(upstream);
-            let fleet = &view.fleets[upstream];
-            let limit = route.timeouts.request.get().map(|span| span.get());
-            let until = grpc::deadline(room, started, limit);
-            forward::run(&mut Call { worker, client, room, timer, route, fleet, until, patience }).await
+) -> impl Future<Output = Ended> {
+    async move {
+        let _running = worker.shard.exchange();
+        let view = worker.view();
+        let started = worker.timers.stamp();
+        room.journal.begin(started);
+        room.exchange.identify(worker.identity(room.journal.started));
+        find_client(listener, &mut room.exchange);
+        view.snapshot.reserved.settle(&mut room.exchange);
+        if !view.snapshot.reserved.is_empty() {
+            room.replay.hide(&view.snapshot.reserved);
         }
-        Plan::Reply(route) => {
-            if let Some(route) = route {
-                reply::outbound(route, room);
+        let patience = Patience::of(listener);
+        let ended = match plan::plan(worker, &view, listener, room) {
+            Plan::Forward(route, upstream) => {
+                room.journal.upstream = Some(upstream);
+                let fleet = &view.fleets[upstream];
+                let limit = route.timeouts.request.get().map(|span| span.get());
+                let until = grpc::deadline(room, started, limit);
+                forward::run(&mut Call { worker, client, room, timer, route, fleet, until, patience }).await
             }
-            reply::send(worker, client, room, timer, patience).await
-        }
-    };
-    record::record(worker, &view, listener, room);
-    ended
+            Plan::Reply(route) => {
+                if let Some(route) = route {
+                    reply::outbound(route, room);
+                }
+                reply::send(worker, client, room, timer, patience).await
+            }
+        };
+        record::record(worker, &view, listener, room);
+        ended
+    }
 }
 
 /// Answers a request that broke a rule before it could be handled.

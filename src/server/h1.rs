@@ -115,7 +115,7 @@ struct Connection {
     listener: Arc<Listener>,
     version: Version,
     opened: Millis,
-    requests: u64,
+    requests: u32,
     /// The connection ends after this answer.
     closes: bool,
     /// The request was written as Go's net/rpc does, and its tunnel opens in the same way.
@@ -123,7 +123,7 @@ struct Connection {
     /// The framing of the answer that has begun.
     answering: Option<Framing>,
     /// What was written, and what waited in the output, when that answer began.
-    before_answer: (u64, usize),
+    before_answer: (u64, u32),
 }
 
 impl Connection {
@@ -287,7 +287,7 @@ impl Connection {
 
     /// Takes the head off the wire, judges it and prepares for its body.
     fn accept_head(&mut self, arrived: Result<usize, Reason>, room: &mut Room) -> Result<(), Reason> {
-        self.requests += 1;
+        self.requests = self.requests.saturating_add(1);
         self.reader.start(Framing::None);
         self.version = Version::Http11;
         let head = &mut room.exchange.request;

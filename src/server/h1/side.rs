@@ -19,7 +19,8 @@ impl Connection {
         let limits = self.limits();
         let age = limits.max_connection_age.get();
         let old = age.is_some_and(|age| clock.recent().millis() >= self.opened.after(Some(age.get())));
-        let spent = limits.max_requests_per_connection.get().is_some_and(|most| self.requests >= most);
+        let spent =
+            limits.max_requests_per_connection.get().is_some_and(|most| u64::from(self.requests) >= most);
         self.closes |= matches!(framing, Framing::UntilClose | Framing::Tunnel) || old || spent;
         match (self.closes, self.version) {
             _ if framing == Framing::Tunnel => Persistence::Tunnel,
@@ -53,7 +54,7 @@ impl Client for Connection {
         self.closes |= request.method == Method::Connect && framing != Framing::Tunnel;
         let persistence = self.persistence(framing, clock);
         let length = response.fields.get(Name::ContentLength);
-        self.before_answer = (self.wire.written(), self.wire.output.len());
+        self.before_answer = (self.wire.written(), self.wire.output.len() as u32);
         let output = &mut self.wire.output;
         if framing == Framing::Tunnel {
             self.reader.start(framing);
@@ -70,7 +71,7 @@ impl Client for Connection {
         let (written, waiting) = self.before_answer;
         let is_unsent = self.wire.written() == written;
         if is_unsent {
-            self.wire.output.truncate(waiting);
+            self.wire.output.truncate(waiting as usize);
             self.answering = None;
         }
         is_unsent
