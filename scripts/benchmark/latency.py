@@ -1,6 +1,7 @@
 """Added latency: what a request takes through a proxy less what it takes without, at a rate that the proxy can serve.
 
 Load comes at a constant rate whatever the answers do; what could not be sent in time counts with the time that it waited.
+5,000 requests a second are evenly spread; the higher rate comes in bursts of a millisecond, in which requests queue.
 """
 
 import statistics
@@ -8,7 +9,6 @@ import sys
 
 from . import load, machine, peers, side
 
-CONNECTIONS = 64
 # Share of what one core of the proxy can serve.
 SHARE = 0.7
 LOADS = {"rate-5k": "5,000 requests/s", "share-70": "70 % of one core"}
@@ -16,18 +16,21 @@ LOADS = {"rate-5k": "5,000 requests/s", "share-70": "70 % of one core"}
 
 def measure(site, tools, chosen, names, rounds, seconds):
     """A row for each load and proxy; all in microseconds."""
-    if not tools.h2load_program:
-        raise SystemExit("bench: latency needs h2load; H2LOAD=/path names it")
+    if not (tools.h2load_program and tools.wrk_program and tools.rustc_program):
+        raise SystemExit("bench: latency needs wrk, h2load and rustc; WRK, H2LOAD and RUSTC name them")
     rows = []
     with site.endpoints() as direct, peers.started(site, chosen) as up:
         for name in names:
-            rates = {one.name: 5000 if name == "rate-5k" else int(SHARE * saturation(tools, one, seconds)) for one in up}
+            if name == "rate-5k":
+                generator, rates = tools.paced, {one.name: 5000 for one in up}
+            else:
+                generator, rates = tools.bursts, {one.name: int(SHARE * saturation(tools, one, seconds)) for one in up}
             for one in up:
-                percentiles(tools, one, 1, rates[one.name])  # warm up
+                percentiles(generator, one, 1, rates[one.name])  # warm up
             turns = {one.name: [] for one in up}
             for _ in range(rounds):
                 for one in up:
-                    turns[one.name].append(turn(site, tools, direct, one, rates[one.name], seconds))
+                    turns[one.name].append(turn(site, generator, direct, one, rates[one.name], seconds))
             rows += [row(LOADS[name], one.name, turns[one.name]) for one in up]
             for one in rows[-len(up):]:
                 print("bench: %(load)s, %(peer)s: p50 +%(added_p50)d µs, p99 +%(added_p99)d µs" % one, file=sys.stderr)
@@ -42,23 +45,23 @@ def saturation(tools, one, seconds):
     return 1e6 / cost
 
 
-def turn(site, tools, direct, one, rate, seconds):
+def turn(site, generator, direct, one, rate, seconds):
     """Without the proxy, then with it, at the same rate."""
-    without = percentiles(tools, direct, seconds, rate)
+    without = percentiles(generator, direct, seconds, rate)
     before = machine.busy(site.cores[1])
-    through = percentiles(tools, one, seconds, rate)
+    through = percentiles(generator, one, seconds, rate)
     after = machine.busy(site.cores[1])
     return {"direct": without, "through": through, "load_core": (after[0] - before[0]) / max(1, after[1] - before[1])}
 
 
-def percentiles(tools, one, seconds, rate):
+def percentiles(generator, one, seconds, rate):
     """p50 and p99 in microseconds, and the rate that was reached."""
-    outcome = tools.paced(one.url("http"), seconds, rate, CONNECTIONS)
+    outcome = generator(one.url("http"), seconds, rate)
+    if outcome.failed or not outcome.requests:
+        raise SystemExit("bench: %s failed %d of %d requests" % (one.name, outcome.failed, outcome.failed + outcome.requests))
     latencies = [latency for _, latency in outcome.timeline]
-    all_of_them = list(load.with_those_not_sent(latencies, CONNECTIONS * 1e6 / rate))
-    begin, end = outcome.timeline[0][0], outcome.timeline[-1][0]
-    reached = len(latencies) * 1e6 / max(1, end - begin)
-    return {"p50": load.percentile(all_of_them, 0.5), "p99": load.percentile(all_of_them, 0.99), "rate": reached}
+    reached = outcome.requests * 1e6 / max(1, outcome.timeline[-1][0] - outcome.timeline[0][0])
+    return {"p50": load.percentile(latencies, 0.5), "p99": load.percentile(latencies, 0.99), "rate": reached}
 
 
 def row(text, peer, turns):

@@ -5,6 +5,7 @@ import dataclasses
 import pathlib
 import re
 import subprocess
+import urllib.parse
 
 from . import machine, process
 
@@ -42,6 +43,7 @@ class Generators:
         self.wrk_program = machine.find("WRK", "wrk")
         self.h2load_program = machine.find("H2LOAD", "h2load")
         self.openssl_program = machine.find("OPENSSL", "openssl")
+        self.rustc_program = machine.find("RUSTC", "rustc")  # for one of our own
 
     def versions(self):
         found = {}
@@ -75,20 +77,38 @@ class Generators:
         failed = max(0, int(match[2]) - connections * streams) + max(0, int(match[1]) - int(good[1]))
         return Outcome(int(good[1]), failed)
 
-    def paced(self, url, seconds, rate, connections=64, host=None):
-        """HTTP/1.1 at a constant rate, with the time of each request; `host` goes into the field."""
+    def paced(self, url, seconds, rate, host="localhost", connections=64):
+        """HTTP/1.1 at a constant rate, evenly spread, with the time of each request; up to some 15,000 a second."""
+        parts = urllib.parse.urlsplit(url)
         path = pathlib.Path(self.directory, "requests.log")
-        path.unlink(missing_ok=True)
-        each = rate / connections
-        command = [self.h2load_program, "--h1", "-t1", "-c%d" % connections, "-D%d" % seconds, "--rps=%g" % each,
-                   "--log-file=%s" % path, *(["-H", ":authority: " + host] if host else []), url]
+        command = [self.pace(), parts.netloc, host, parts.path or "/", rate, connections, seconds, path]
         said = process.output(command, self.cores, seconds + GRACE_SECONDS)
         if not path.exists():
             raise LoadError(said[-500:])
-        rows = [line.split("\t") for line in path.read_text().splitlines()]
-        path.unlink()
-        timeline = [(int(row[0]), int(row[2])) for row in rows if row[1].startswith("2")]
-        return Outcome(len(timeline), len(rows) - len(timeline), timeline)
+        return timed(path)
+
+    def bursts(self, url, seconds, rate, connections=64):
+        """HTTP/1.1 at a constant rate that is too high for `paced`: what is due is sent each millisecond."""
+        path = pathlib.Path(self.directory, "requests.log")
+        command = [self.h2load_program, "--h1", "-t1", "-c%d" % connections, "-n%d" % (rate * seconds), "--rps=%g" % (rate / connections),
+                   # Connections begin one after the other, or all of them would send at the same moment.
+                   "-r%d" % max(1, rate // 1000), "--rate-period=1ms", "--log-file=%s" % path, url]
+        said = process.output(command, self.cores, seconds * 10 + GRACE_SECONDS)
+        if not path.exists():
+            raise LoadError(said[-500:])
+        outcome = timed(path)
+        outcome.timeline = list(with_those_not_sent(outcome.timeline, connections * 1e6 / rate))
+        return outcome
+
+    def pace(self):
+        """The generator of `paced`, compiled when it has changed."""
+        source, binary = pathlib.Path(__file__).with_name("pace.rs"), machine.CACHE / "pace"
+        if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
+            machine.CACHE.mkdir(parents=True, exist_ok=True)
+            new = binary.with_suffix(".new")
+            subprocess.run([self.rustc_program, "--edition", "2024", "-O", "-o", new, source], check=True)
+            new.rename(binary)
+        return binary
 
     def handshakes(self, address, path, seconds, clients=8):
         """A full TLS handshake for each request; the generator's clock has whole seconds, and it wants two of them."""
@@ -107,16 +127,24 @@ class Generators:
         return Outcome(counts["good"], counts["failed"])
 
 
+def timed(path):
+    """The outcome that a file of start, status and microseconds tells; the file goes."""
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    path.unlink()
+    timeline = sorted((int(row[0]), int(row[2])) for row in rows if row[1].startswith("2"))
+    return Outcome(len(timeline), len(rows) - len(timeline), timeline)
+
+
 def percentile(latencies, share):
     """The value that this share of them does not pass."""
     ordered = sorted(latencies)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def with_those_not_sent(latencies, interval):
+def with_those_not_sent(timeline, interval):
     """A client that waits for a late answer does not send what was due meanwhile; those requests would have waited for
     the rest of that time, and count."""
-    for latency in latencies:
+    for start, latency in timeline:
         while latency > 0:
-            yield latency
+            yield start, latency
             latency -= interval

@@ -49,7 +49,7 @@ SCENARIOS = {scenario.name: scenario for scenario in (
     Scenario("h2-tls", "HTTP/2 over TLS, HTTP/1.1 upstream", "h2load_program",
              lambda tools, one, seconds: tools.h2load(one.url("https"), seconds, 16, 32)),
     Scenario("grpc", "gRPC, h2c to h2c", "h2load_program", grpc),
-    Scenario("rate-5k", "HTTP/1.1 at 5,000 requests/s", "h2load_program",
+    Scenario("rate-5k", "HTTP/1.1 at 5,000 requests/s", "rustc_program",
              lambda tools, one, seconds: tools.paced(one.url("http"), seconds, 5000)),
 )}
 
