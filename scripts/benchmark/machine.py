@@ -61,6 +61,16 @@ def cpu_ns(pid):
     return total
 
 
+def thread_ns(pid, prefix):
+    """Nanoseconds on a core of the threads of one process whose names begin so."""
+    total = 0
+    for task in pathlib.Path("/proc/%d/task" % pid).iterdir():
+        with contextlib.suppress(OSError):
+            if (task / "comm").read_text().startswith(prefix):
+                total += int((task / "schedstat").read_text().split()[0])
+    return total
+
+
 def resident_kib(pid):
     """Resident memory of one process."""
     return int(re.search(r"VmRSS:\s+(\d+) kB", pathlib.Path("/proc/%d/status" % pid).read_text())[1])

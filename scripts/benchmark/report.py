@@ -4,22 +4,21 @@ import json
 import pathlib
 import re
 import subprocess
+import textwrap
 
 from . import machine
 
 DOCS = machine.REPOSITORY / "docs"
 
 
-def merged(known, measured):
-    """The figures of this run over those of earlier ones: a section that was not measured stays."""
-    return {**known, **measured}
-
-
 def facts(section):
-    """The line above a table: when, where, how."""
-    tools = ", ".join("%s %s" % pair for pair in section.get("tools", {}).items())
-    return "%s; %s. %s. Endpoints: %s. Load: %s." % (
-        section["date"], section["machine"], section["command"], section.get("endpoints", "?"), tools or "?")
+    """The lines above a table: when, where, how."""
+    said = ["%(date)s; %(machine)s; %(command)s." % section]
+    if "endpoints" in section:
+        said.append("Endpoints: %s." % section["endpoints"])
+    if section.get("tools"):
+        said.append("Load: %s." % ", ".join("%s %s" % pair for pair in section["tools"].items()))
+    return textwrap.fill(" ".join(said), 120, break_on_hyphens=False)
 
 
 def side_by_side(found):
@@ -90,9 +89,9 @@ def save(path, found):
 
 
 def write(directory, measured):
-    """Renews the figures, the tables and the picture."""
+    """Renews the figures, the tables and the picture; what this run has not measured stays."""
     directory = pathlib.Path(directory)
-    found = merged(load(directory / "performance.json"), measured)
+    found = {**load(directory / "performance.json"), **measured}
     save(directory / "performance.json", found)
     document = directory / "performance.md"
     document.write_text(with_tables(document.read_text(), found))

@@ -72,7 +72,16 @@ def measure(site, tools, rounds, seconds):
 
         for size in SIZES:
             turn(size, 1)  # warm up
+        follow = following(running[10_000], seconds)
         found = common.costs(turn, SIZES, rounds)
     return common.cost_rows("a full handshake with certificates", found, TARGETS) + [
         common.row("memory of a certificate", "%.2f KiB" % common.slope(memory, 100, 10_000)),
-        common.row("start with 10,000 certificates", "%.2f s" % starts[10_000])]
+        common.row("start with 10,000 certificates", "%.2f s" % starts[10_000]),
+        common.row("looking for changes of 10,000 certificates", "%.0f ms of CPU a second" % follow)]
+
+
+def following(one, seconds):
+    """CPU milliseconds a second of a process that has nothing to serve."""
+    before = machine.cpu_ns(one.pid)
+    time.sleep(2 * seconds)
+    return (machine.cpu_ns(one.pid) - before) / 1e6 / (2 * seconds)
