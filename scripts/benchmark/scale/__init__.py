@@ -16,8 +16,8 @@ PARTS = {
 
 def measure(site, tools, names, rounds, seconds):
     """Rows of text, what was measured, and the target."""
-    if not tools.wrk_program or not tools.h2load_program:
-        raise SystemExit("bench: --scale needs wrk and h2load; WRK=/path and H2LOAD=/path name them")
+    if not (tools.wrk_program and tools.rustc_program):
+        raise SystemExit("bench: --scale needs wrk and rustc; WRK and RUSTC name them")
     rows = []
     with site.endpoints():
         for name in names:

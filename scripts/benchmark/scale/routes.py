@@ -39,7 +39,6 @@ def ask(count):
 def measure(site, tools, rounds, seconds):
     with contextlib.ExitStack() as stack:
         running = {size: stack.enter_context(common.tidegate(site, "routes-%d" % size, configuration(size))) for size in SIZES}
-        memory = {size: machine.resident_kib(one.pid) for size, one in running.items()}
 
         def turn(size, length=seconds):
             one = running[size]
@@ -48,5 +47,7 @@ def measure(site, tools, rounds, seconds):
         for size in SIZES:
             turn(size, 1)  # warm up
         found = common.costs(turn, SIZES, rounds)
+        # By now what reading the file took has been given back.
+        memory = {size: machine.resident_kib(one.pid) for size, one in running.items()}
     return common.cost_rows("a request with routes", found, TARGETS) + [
         common.row("memory of a route", "%.2f KiB" % common.slope(memory, 100, 10_000))]
