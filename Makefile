@@ -15,10 +15,10 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 export SUITES ?= ../shared/suites
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check suites fuzz cost bench release install provision fixtures clean
+.PHONY: help demo run test check suites fuzz cost bench bench-latency bench-scale microbench pgo release install provision fixtures clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: release ## build, then show the proxy at work with endpoints of its own
 	$(BINARY) demo
@@ -51,8 +51,20 @@ cost: release ## instructions, system calls and memory of a request, against the
 fuzz: ## every fuzz target for 30 s (scripts/fuzz SECONDS TARGET… for more)
 	scripts/fuzz
 
-bench: ## the benchmarks
+bench: release ## CPU time a request, beside the proxies that are installed (scripts/bench --help)
+	scripts/bench
+
+bench-latency: release ## the latency that each proxy adds, at fixed rates
+	scripts/bench --latency
+
+bench-scale: release ## many routes, endpoints, certificates, connections; reloads; two workers
+	scripts/bench --scale
+
+microbench: ## nanoseconds of codec, picking and routing, without a socket
 	$(CARGO) bench
+
+pgo: ## a release binary optimised by a training run, target/pgo/tidegate; takes twice as long
+	scripts/pgo
 
 release: ## the binary as it is shipped
 	$(CARGO) build --release

@@ -85,11 +85,11 @@ impl Findings<'_> {
 
     /// Refuses a name that is defined nowhere.
     fn reference(&mut self, table: &str, name: &Spanned<String>) {
-        let names = self.names_of(table);
         let text = name.get_ref().as_str();
-        if names.contains(&text) {
+        if self.context.names.get(table).is_some_and(|names| names.contains(text)) {
             return;
         }
+        let names = self.names_of(table);
         let hint = match message::suggest(text, names.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if names.is_empty() => format!("define it with `[{}]`", defining(table, text)),

@@ -140,6 +140,10 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 fn matches(pattern: &str, path: &[String]) -> bool {
+    // Most values are told apart by their first key, and there are many of them.
+    if !path.first().is_some_and(|first| pattern.starts_with(first.as_str())) {
+        return false;
+    }
     let mut keys = path.iter();
     let all = pattern.split('.').all(|part| keys.next().is_some_and(|key| part == "*" || part == key));
     all && keys.next().is_none()

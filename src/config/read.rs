@@ -1,5 +1,6 @@
 //! From the tree to a [`Config`]: every error is recorded and cut out, until the rest can be read.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -34,19 +35,19 @@ impl Holes {
 
     /// Whether this key of the owner may have lost something.
     pub(super) fn has(&self, owner: usize, key: &str) -> bool {
-        [key, ANY].into_iter().any(|key| self.0.contains(&(owner, key.to_owned())))
+        !self.0.is_empty() && [key, ANY].into_iter().any(|key| self.0.contains(&(owner, key.to_owned())))
     }
 }
 
 /// Reads what can be read; without a result nothing could be cut out to go on.
 pub(super) fn read(tree: &DeTable<'_>, wrong: &mut Vec<Wrong>, holes: &mut Holes) -> Option<Config> {
-    let mut tree = tree.clone();
+    let mut tree = Cow::Borrowed(tree);
     let mut guessed = Vec::new();
     loop {
         // Nothing but the elements that are cut out bounds the loop, and each turn cuts out one.
-        match Config::deserialize(toml::Deserializer::from(Spanned::new(0..0, tree.clone()))) {
+        match Config::deserialize(toml::Deserializer::from(Spanned::new(0..0, (*tree).clone()))) {
             Ok(config) => return Some(config),
-            Err(error) => cut_out(&mut tree, &error, &mut guessed, wrong, holes)?,
+            Err(error) => cut_out(tree.to_mut(), &error, &mut guessed, wrong, holes)?,
         }
     }
 }

@@ -38,6 +38,32 @@ fn every_bad_file_gets_the_errors_beside_it() {
 }
 
 #[test]
+fn a_route_that_asks_what_an_earlier_one_asks_is_refused_in_whatever_order_it_asks() {
+    let second = |conditions: &str| {
+        read(&format!(
+            "[listener.web]\nbind = \"127.0.0.1:1\"\n[[route]]\nhost = [\"a\", \"b\"]\nmethods = [\"GET\", \"PUT\"]\n\
+             headers = {{ x = \"1\", y = \"~z\" }}\nrespond = {{}}\n[[route]]\n{conditions}\nrespond = {{}}\n"
+        ))
+    };
+    let same = "methods = [\"PUT\", \"GET\"]\nhost = [\"b\", \"a\"]\nheaders = { y = \"~z\", x = \"1\" }";
+    let refused = second(same).unwrap_err().to_string();
+    assert!(
+        refused.contains("proxy.toml:8:1: this route never matches: the one at proxy.toml:3"),
+        "{refused}"
+    );
+    for (from, to) in [
+        ("\"1\"", "\"2\""),
+        ("~z", "z"),
+        ("\"PUT\"", "\"POST\""),
+        ("\"b\", ", ""),
+        ("methods", "priority = 1\nmethods"),
+    ] {
+        let other = same.replacen(from, to, 1);
+        assert!(second(&other).is_ok(), "{other}");
+    }
+}
+
+#[test]
 fn the_environment_fills_strings_and_a_doubled_dollar_does_not() {
     let config = read(
         "[listener.web]\nbind = \"127.0.0.1:80\"\n[[route]]\nhost = \"api.${HOME_HOST}\"\nrespond = { body = \"$${HOME_HOST}\" }\n",

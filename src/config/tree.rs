@@ -7,6 +7,9 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 /// Moves every span of a table by `base` bytes.
 pub(super) fn shift(table: DeTable<'_>, base: usize) -> DeTable<'_> {
+    if base == 0 {
+        return table;
+    }
     table
         .into_iter()
         .map(|(key, value)| (shift_one(key, base, |key, _| key), shift_one(value, base, shift_value)))
@@ -58,15 +61,19 @@ fn walk_table<'a>(
     owner: Option<usize>,
     visit: &mut dyn FnMut(Visit<'_, 'a>) -> Keep,
 ) {
-    for (key, mut value) in std::mem::take(table) {
+    let mut removed = Vec::new();
+    for (key, value) in table.iter_mut() {
         // The second key of `[upstream.NAME]` names the owner of all that is below it.
         let owner = if path.len() == 1 { owner.or(Some(key.span().start)) } else { owner };
         path.push(key.get_ref().to_string());
-        let keep = walk_value(&mut value, key.span(), path, owner, visit);
-        path.pop();
-        if keep == Keep::Yes {
-            table.insert(key, value);
+        let keep = walk_value(value, key.span(), path, owner, visit);
+        let name = path.pop();
+        if keep == Keep::No {
+            removed.extend(name);
         }
+    }
+    for name in removed {
+        table.remove(name.as_str());
     }
 }
 

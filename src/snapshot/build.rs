@@ -3,7 +3,7 @@
 //! Everything that can fail in a reload fails here or in the binding of sockets; storing the
 //! snapshot can not. What is equal to a part of the previous snapshot is used again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
 use std::ops::Range;
 use std::sync::Arc;
@@ -213,12 +213,14 @@ fn upstreams(
     errors: &mut Errors<'_>,
 ) -> Vec<Arc<Upstream>> {
     let known = previous.map_or(&[][..], |snapshot| &snapshot.upstreams);
+    let known: HashMap<&str, &Arc<Upstream>> =
+        known.iter().map(|upstream| (upstream.name(), upstream)).collect();
     config
         .upstreams
         .iter()
         .map(|(name, settings)| {
             let (span, name) = (name.span(), name.get_ref().as_str());
-            match known.iter().find(|upstream| upstream.name() == name) {
+            match known.get(name).copied() {
                 Some(upstream) if upstream.settings() == settings => upstream.clone(),
                 before => {
                     let connector = (means.connector)(name, settings).unwrap_or_else(|(place, message)| {

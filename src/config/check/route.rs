@@ -1,5 +1,8 @@
 //! Routes: one action each, references that exist, templates that can be filled, no dead route.
 
+use std::collections::HashMap;
+use std::fmt::Display;
+
 use toml::Spanned;
 
 use super::Findings;
@@ -9,17 +12,15 @@ use crate::route::{Entry, MAX_CAPTURES, Redirect, Rewrite, Serves, Table, TableE
 use crate::units::Weight;
 
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
-    for (index, route) in config.routes.iter().enumerate() {
+    let mut first = HashMap::new();
+    for route in &config.routes {
         references(route.get_ref(), findings);
         action(route, findings);
         conditions(route.get_ref(), findings);
         compile(route, findings);
-        let twin = config
-            .routes
-            .iter()
-            .take(index)
-            .find(|earlier| is_same_match(earlier.get_ref(), route.get_ref()));
-        if let Some(twin) = twin.filter(|_| !findings.is_incomplete(route.span().start, "path")) {
+        let twin = first.entry(Asked::by(route.get_ref())).or_insert(route);
+        let is_second = twin.span() != route.span();
+        if is_second && !findings.is_incomplete(route.span().start, "path") {
             let place = findings.place(twin.span());
             findings.add(
                 route.span(),
@@ -169,18 +170,36 @@ fn compile(route: &Spanned<Settings>, findings: &mut Findings<'_>) {
     }
 }
 
-/// Whether two routes take the same requests with the same rank.
-fn is_same_match(a: &Settings, b: &Settings) -> bool {
-    fn same<T: PartialEq>(a: &[T], b: &[T]) -> bool {
-        a.len() == b.len() && a.iter().all(|item| b.contains(item))
+/// What a route asks of a request: those that ask the same take the same requests with the same
+/// rank. The conditions are texts, in an order of their own, so that thousands of routes are compared
+/// by one hash each.
+#[derive(PartialEq, Eq, Hash)]
+struct Asked {
+    priority: i32,
+    lists: [Vec<String>; 6],
+    fields: String,
+}
+
+impl Asked {
+    fn by(route: &Settings) -> Asked {
+        fn sorted<T: Display>(items: &[Spanned<T>]) -> Vec<String> {
+            let mut texts: Vec<String> = items.iter().map(|item| item.get_ref().to_string()).collect();
+            texts.sort_unstable();
+            texts
+        }
+        let mut client: Vec<String> = route.client.iter().map(ToString::to_string).collect();
+        client.sort_unstable();
+        Asked {
+            priority: route.priority,
+            lists: [
+                sorted(&route.listeners),
+                sorted(&route.host),
+                sorted(&route.sni),
+                sorted(&route.path),
+                sorted(&route.methods),
+                client,
+            ],
+            fields: format!("{:?} {:?}", route.headers, route.query),
+        }
     }
-    a.priority == b.priority
-        && same(&a.listeners, &b.listeners)
-        && same(&a.host, &b.host)
-        && same(&a.sni, &b.sni)
-        && same(&a.path, &b.path)
-        && same(&a.methods, &b.methods)
-        && same(&a.client, &b.client)
-        && a.headers == b.headers
-        && a.query == b.query
 }

@@ -1,5 +1,6 @@
 //! Upstreams: endpoints, weights and health checks that contradict themselves.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use toml::Spanned;
@@ -39,9 +40,10 @@ fn endpoints(name: &Spanned<String>, upstream: &Upstream, findings: &mut Finding
             format!("every endpoint of upstream `{name}` has weight 0; one at least takes traffic"),
         );
     }
-    for (index, endpoint) in list.iter().enumerate() {
+    let mut seen = HashSet::new();
+    for endpoint in list {
         let address = &endpoint.get_ref().address;
-        if list.iter().take(index).any(|earlier| earlier.get_ref().address == *address) {
+        if !seen.insert(address) {
             findings.add(
                 endpoint.span(),
                 format!("endpoint `{address}` stands twice in the list; give it a `weight` instead"),

@@ -1,0 +1,1 @@
+"""What scripts/bench and scripts/pgo are made of; the standard library only."""
