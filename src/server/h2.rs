@@ -237,7 +237,15 @@ impl Conversation<'_> {
         self.requests += 1;
         self.quiet = None;
         let (worker, listener, peer) = (self.worker.clone(), self.listener.clone(), self.peer.clone());
-        self.tasks.spawn_local(answer(worker, listener, peer, self.gauge.clone(), request, respond));
+        // Boxed: a task that holds its future itself moves it four times while it begins and ends.
+        self.tasks.spawn_local(Box::pin(answer(
+            worker,
+            listener,
+            peer,
+            self.gauge.clone(),
+            request,
+            respond,
+        )));
     }
 }
 
