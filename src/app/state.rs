@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{BoxFuture, Readiness, View};
+use crate::discovery::{self, Kind};
 use crate::observe::log::Log;
 use crate::observe::metrics::{
-    EndpointFigures, Figures, HandshakeFigures, Health, Registry, UpstreamFigures,
+    DiscoveryFigures, EndpointFigures, Figures, HandshakeFigures, Health, Registry, UpstreamFigures,
 };
 use crate::observe::writer::Writer;
 use crate::server::Team;
@@ -174,6 +175,18 @@ fn figures(upstream: &Upstream) -> UpstreamFigures {
         retries,
         retries_refused,
         endpoints: endpoints.collect(),
+        discovery: status.discovery.map(discovery_figures),
+    }
+}
+
+fn discovery_figures(status: discovery::Status) -> DiscoveryFigures {
+    DiscoveryFigures {
+        is_failing: status.failure.is_some(),
+        age: status.age_seconds.map(Duration::from_secs_f64),
+        endpoints: status.endpoints as u64,
+        unusable: status.unusable as u64,
+        updates: status.updates,
+        failures: Kind::ALL.iter().map(|kind| kind.name()).zip(status.failures).collect(),
     }
 }
 

@@ -1,26 +1,37 @@
-//! All endpoints of an upstream, fit or not: what the configuration lists, names resolved.
+//! All endpoints of an upstream, fit or not: what the configuration lists and what its source has
+//! found, names resolved.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::balance::Member;
-use crate::config::upstream::{self as settings, Address};
-use crate::endpoint::{self, Endpoint};
-use crate::units::Weight;
+use crate::config::upstream as settings;
+use crate::discovery::{Found, Set};
+use crate::endpoint::{Address, Endpoint, Location};
 
-/// The entries of the configuration in their order, each with the endpoints that it stands for.
+/// The entries in the order of their layers, each with the endpoints that it stands for.
 #[derive(Debug)]
-pub struct Roster(Vec<Entry>);
+pub struct Roster {
+    /// What the configuration lists, in its order.
+    written: Vec<Entry>,
+    /// What the source has found, without the places that are written.
+    found: Vec<Entry>,
+    /// Endpoints that are in no entry any more, while somebody still uses them: one that comes back
+    /// is the same.
+    gone: Vec<Weak<Endpoint>>,
+}
 
 #[derive(Debug)]
 struct Entry {
-    address: Address,
-    weight: Weight,
-    priority: u32,
+    /// The place and what is said about it.
+    place: Found,
     /// One for an address; for a name as many as were found, none before the first answer.
     endpoints: Vec<Arc<Endpoint>>,
 }
+
+/// A host name with its port.
+pub type Name = (String, u16);
 
 /// Whether something is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,50 +43,63 @@ pub enum Change {
 }
 
 impl Roster {
-    /// The roster of these settings. Endpoints that `previous` has are taken over with their
-    /// counters and their health, and names with their last addresses.
-    pub fn new(settings: &settings::Upstream, previous: Option<&Roster>) -> Roster {
-        let known = Known::new(previous.iter().flat_map(|roster| roster.endpoints()));
-        let entry = |entry: &settings::Endpoint| Entry {
-            address: entry.address.clone(),
-            weight: entry.weight,
-            priority: entry.priority,
-            endpoints: match &entry.address {
-                Address::Ip(address) => vec![known.or(Endpoint::new((*address).into()))],
-                Address::Unix(path) => {
-                    vec![known.or(Endpoint::new(endpoint::Address::Unix(path.clone())))]
-                }
-                Address::Name(..) => previous.map(|roster| roster.found(&entry.address)).unwrap_or_default(),
-            },
-        };
-        Roster(settings.endpoints.iter().map(|spanned| entry(spanned.get_ref())).collect())
+    /// The roster of these settings and of what is discovered. Endpoints that `previous` has are
+    /// taken over with their counters and their health, and names with their last addresses.
+    pub fn new(settings: &settings::Upstream, found: &Set, previous: Option<&Roster>) -> Roster {
+        let known = Known::of(previous);
+        let written = settings.endpoints.iter().map(|spanned| {
+            let settings::Endpoint { address, weight, priority } = spanned.get_ref().clone();
+            known.entry(&Found { weight, priority, ..Found::at(address) })
+        });
+        let written: Vec<Entry> = written.collect();
+        let found = found_entries(found, &written, &known);
+        let gone = previous.map(|roster| roster.gone.clone()).unwrap_or_default();
+        Roster { written, found, gone }
+    }
+
+    /// Replaces what is discovered.
+    pub fn discover(&mut self, set: &Set) -> Change {
+        let known = Known::of(Some(self));
+        let found = found_entries(set, &self.written, &known);
+        let is_same = |(one, other): (&Entry, &Entry)| one.place == other.place;
+        if found.len() == self.found.len() && found.iter().zip(&self.found).all(is_same) {
+            return Change::Same;
+        }
+        drop(known);
+        let before = std::mem::replace(&mut self.found, found);
+        self.remember(before);
+        Change::Changed
     }
 
     /// All endpoints with their roles.
     pub fn members(&self) -> Vec<Member> {
         let member = |entry: &Entry, endpoint: &Arc<Endpoint>| Member {
             endpoint: endpoint.clone(),
-            weight: entry.weight,
-            priority: entry.priority,
+            weight: entry.place.weight,
+            priority: entry.place.priority,
         };
-        self.0
-            .iter()
+        self.entries()
             .flat_map(|entry| entry.endpoints.iter().map(move |endpoint| member(entry, endpoint)))
             .collect()
     }
 
+    /// All endpoints with what is said about them.
+    pub fn said(&self) -> impl Iterator<Item = (&Found, &Arc<Endpoint>)> {
+        self.entries().flat_map(|entry| entry.endpoints.iter().map(|endpoint| (&entry.place, endpoint)))
+    }
+
     /// All endpoints.
     pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.0.iter().flat_map(|entry| &entry.endpoints)
+        self.entries().flat_map(|entry| &entry.endpoints)
     }
 
     /// The names to resolve, each once, with the number of addresses that are known.
-    pub fn names(&self) -> Vec<(String, u16, usize)> {
-        let name = |entry: &Entry| match &entry.address {
-            Address::Name(host, port) => Some((host.clone(), *port, entry.endpoints.len())),
-            Address::Ip(_) | Address::Unix(_) => None,
+    pub fn names(&self) -> BTreeMap<Name, usize> {
+        let name = |entry: &Entry| match &entry.place.location {
+            Location::Name(host, port) => Some(((host.clone(), *port), entry.endpoints.len())),
+            Location::Ip(_) | Location::Unix(_) => None,
         };
-        self.0.iter().filter_map(name).collect::<BTreeSet<_>>().into_iter().collect()
+        self.entries().filter_map(name).collect()
     }
 
     /// Takes the addresses of a name. No address at all is taken for a failure of the resolver:
@@ -87,40 +111,90 @@ impl Roster {
         if addresses.is_empty() {
             return change;
         }
-        let wanted = Address::Name(host.to_owned(), port);
-        let found = self.found(&wanted);
-        let known = Known::new(&found);
+        let wanted = Location::Name(host.to_owned(), port);
+        let known = Known::of(Some(self));
         let fresh = addresses.iter().map(|address| Endpoint::resolved(host, *address));
         let endpoints: Vec<Arc<Endpoint>> = fresh.map(|fresh| known.or(fresh)).collect();
-        for entry in self.0.iter_mut().filter(|entry| entry.address == wanted) {
+        drop(known);
+        let mut before = Vec::new();
+        for entry in
+            self.written.iter_mut().chain(&mut self.found).filter(|entry| entry.place.location == wanted)
+        {
             let same = entry.endpoints.len() == endpoints.len()
                 && entry.endpoints.iter().zip(&endpoints).all(|(one, other)| Arc::ptr_eq(one, other));
             if !same {
-                entry.endpoints.clone_from(&endpoints);
+                let left = std::mem::replace(&mut entry.endpoints, endpoints.clone());
+                before.push(Entry { place: entry.place.clone(), endpoints: left });
                 change = Change::Changed;
             }
         }
+        self.remember(before);
         change
     }
 
-    /// The endpoints that an address stands for.
-    fn found(&self, address: &Address) -> Vec<Arc<Endpoint>> {
-        let entry = self.0.iter().find(|entry| entry.address == *address);
-        entry.map(|entry| entry.endpoints.clone()).unwrap_or_default()
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.written.iter().chain(&self.found)
+    }
+
+    /// Keeps track of those that are in no entry any more while somebody uses them.
+    fn remember(&mut self, before: Vec<Entry>) {
+        let left = before.iter().flat_map(|entry| entry.endpoints.iter().map(Arc::downgrade));
+        let mut gone: Vec<Weak<Endpoint>> = left.chain(std::mem::take(&mut self.gone)).collect();
+        drop(before);
+        let here: HashSet<*const Endpoint> = self.endpoints().map(Arc::as_ptr).collect();
+        gone.retain(|one| one.strong_count() > 0 && !here.contains(&one.as_ptr()));
+        self.gone = gone;
     }
 }
 
-/// Endpoints that may be used again.
-struct Known<'a>(HashMap<(&'a endpoint::Address, &'a str), &'a Arc<Endpoint>>);
+/// The entries of what was found. A place that is written already is no second entry: the file has
+/// the last word on its weight.
+fn found_entries(set: &Set, written: &[Entry], known: &Known) -> Vec<Entry> {
+    let written: HashSet<&Location> = written.iter().map(|entry| &entry.place.location).collect();
+    let found = set.found().iter().filter(|found| !written.contains(&found.location));
+    found.map(|found| known.entry(found)).collect()
+}
 
-impl<'a> Known<'a> {
-    fn new(endpoints: impl IntoIterator<Item = &'a Arc<Endpoint>>) -> Known<'a> {
-        Known(endpoints.into_iter().map(|endpoint| (endpoint.identity(), endpoint)).collect())
+/// Endpoints that may be used again, and the addresses of names.
+#[derive(Default)]
+struct Known {
+    endpoints: HashMap<(Address, String), Arc<Endpoint>>,
+    names: HashMap<Location, Vec<Arc<Endpoint>>>,
+}
+
+impl Known {
+    fn of(roster: Option<&Roster>) -> Known {
+        let Some(roster) = roster else { return Known::default() };
+        let gone: Vec<_> = roster.gone.iter().filter_map(Weak::upgrade).collect();
+        let identity = |endpoint: &Arc<Endpoint>| {
+            let (address, authority) = endpoint.identity();
+            ((address.clone(), authority.to_owned()), endpoint.clone())
+        };
+        let is_name = |entry: &&Entry| matches!(entry.place.location, Location::Name(..));
+        Known {
+            endpoints: gone.iter().chain(roster.endpoints()).map(identity).collect(),
+            names: roster
+                .entries()
+                .filter(is_name)
+                .map(|entry| (entry.place.location.clone(), entry.endpoints.clone()))
+                .collect(),
+        }
+    }
+
+    /// The entry of a place, with what is known of it.
+    fn entry(&self, place: &Found) -> Entry {
+        let endpoints = match &place.location {
+            Location::Ip(address) => vec![self.or(Endpoint::new((*address).into()))],
+            Location::Unix(path) => vec![self.or(Endpoint::new(Address::Unix(path.clone())))],
+            Location::Name(..) => self.names.get(&place.location).cloned().unwrap_or_default(),
+        };
+        Entry { place: place.clone(), endpoints }
     }
 
     /// The known endpoint that is the same, or the fresh one.
     fn or(&self, fresh: Endpoint) -> Arc<Endpoint> {
-        match self.0.get(&fresh.identity()) {
+        let (address, authority) = fresh.identity();
+        match self.endpoints.get(&(address.clone(), authority.to_owned())) {
             Some(known) => Arc::clone(known),
             None => Arc::new(fresh),
         }
@@ -131,9 +205,20 @@ impl<'a> Known<'a> {
 mod tests {
     use super::super::tests::settings;
     use super::*;
+    use crate::discovery::Draft;
 
     fn names(roster: &Roster) -> Vec<String> {
         roster.endpoints().map(|endpoint| endpoint.to_string()).collect()
+    }
+
+    fn roster(written: &[&str], previous: Option<&Roster>) -> Roster {
+        Roster::new(&settings(written), &Set::default(), previous)
+    }
+
+    fn set(places: &[&str]) -> Set {
+        let mut draft = Draft::default();
+        places.iter().for_each(|place| draft.add_at(place));
+        draft.finish().unwrap()
     }
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
@@ -142,9 +227,9 @@ mod tests {
 
     #[test]
     fn a_name_stands_for_no_endpoint_until_it_is_resolved() {
-        let mut roster = Roster::new(&settings(&["10.0.0.1:80", "api.example:80"]), None);
+        let mut roster = roster(&["10.0.0.1:80", "api.example:80"], None);
         assert_eq!(names(&roster), ["10.0.0.1:80"]);
-        assert_eq!(roster.names(), [("api.example".to_owned(), 80, 0)]);
+        assert_eq!(roster.names(), [(("api.example".to_owned(), 80), 0)].into());
         let found = addresses(&["10.0.0.3:80", "10.0.0.2:80", "10.0.0.3:80"]);
         assert_eq!(roster.resolve("api.example", 80, &found), Change::Changed);
         assert_eq!(names(&roster), ["10.0.0.1:80", "10.0.0.2:80 (api.example)", "10.0.0.3:80 (api.example)"]);
@@ -152,7 +237,7 @@ mod tests {
 
     #[test]
     fn an_answer_in_another_order_changes_nothing() {
-        let mut roster = Roster::new(&settings(&["api.example:80"]), None);
+        let mut roster = roster(&["api.example:80"], None);
         roster.resolve("api.example", 80, &addresses(&["10.0.0.2:80", "10.0.0.3:80"]));
         let answer = addresses(&["10.0.0.3:80", "10.0.0.2:80"]);
         assert_eq!(roster.resolve("api.example", 80, &answer), Change::Same);
@@ -160,7 +245,7 @@ mod tests {
 
     #[test]
     fn an_empty_answer_keeps_the_last_good_one() {
-        let mut roster = Roster::new(&settings(&["api.example:80"]), None);
+        let mut roster = roster(&["api.example:80"], None);
         roster.resolve("api.example", 80, &addresses(&["10.0.0.2:80"]));
         assert_eq!(roster.resolve("api.example", 80, &[]), Change::Same);
         assert_eq!(names(&roster), ["10.0.0.2:80 (api.example)"]);
@@ -168,7 +253,7 @@ mod tests {
 
     #[test]
     fn an_address_that_stays_keeps_its_endpoint() {
-        let mut roster = Roster::new(&settings(&["api.example:80"]), None);
+        let mut roster = roster(&["api.example:80"], None);
         roster.resolve("api.example", 80, &addresses(&["10.0.0.2:80", "10.0.0.3:80"]));
         let kept = roster.members()[1].endpoint.clone();
         assert_eq!(roster.resolve("api.example", 80, &addresses(&["10.0.0.3:80"])), Change::Changed);
@@ -177,11 +262,55 @@ mod tests {
 
     #[test]
     fn a_reload_takes_over_endpoints_of_equal_addresses_and_resolved_names() {
-        let mut old = Roster::new(&settings(&["10.0.0.1:80", "api.example:80"]), None);
+        let mut old = roster(&["10.0.0.1:80", "api.example:80"], None);
         old.resolve("api.example", 80, &addresses(&["10.0.0.2:80"]));
-        let new = Roster::new(&settings(&["api.example:80", "10.0.0.9:80", "10.0.0.1:80"]), Some(&old));
+        let new = roster(&["api.example:80", "10.0.0.9:80", "10.0.0.1:80"], Some(&old));
         assert_eq!(names(&new), ["10.0.0.2:80 (api.example)", "10.0.0.9:80", "10.0.0.1:80"]);
         assert!(Arc::ptr_eq(&new.members()[0].endpoint, &old.members()[1].endpoint));
         assert!(Arc::ptr_eq(&new.members()[2].endpoint, &old.members()[0].endpoint));
+    }
+
+    #[test]
+    fn discovered_endpoints_stand_behind_the_written_ones_and_each_place_once() {
+        let mut roster = roster(&["10.0.0.9:80"], None);
+        assert_eq!(roster.discover(&set(&["10.0.0.9:80", "10.0.0.1:80"])), Change::Changed);
+        assert_eq!(names(&roster), ["10.0.0.9:80", "10.0.0.1:80"]);
+        assert_eq!(roster.discover(&set(&["10.0.0.1:80", "10.0.0.9:80"])), Change::Same);
+        assert_eq!(roster.discover(&set(&[])), Change::Changed);
+        assert_eq!(names(&roster), ["10.0.0.9:80"]);
+    }
+
+    #[test]
+    fn an_endpoint_that_comes_back_while_it_is_still_used_is_the_same() {
+        let mut roster = roster(&[], None);
+        roster.discover(&set(&["10.0.0.1:80", "10.0.0.2:80"]));
+        let used = roster.members()[0].endpoint.clone();
+        roster.discover(&set(&["10.0.0.2:80"]));
+        roster.discover(&set(&["10.0.0.1:80"]));
+        assert!(Arc::ptr_eq(&roster.members()[0].endpoint, &used));
+        assert_eq!(roster.gone.len(), 0, "nobody used the other one");
+    }
+
+    #[test]
+    fn a_discovered_name_is_resolved_like_a_written_one() {
+        let mut roster = roster(&[], None);
+        roster.discover(&set(&["api.example:80"]));
+        assert_eq!(roster.names(), [(("api.example".to_owned(), 80), 0)].into());
+        roster.resolve("api.example", 80, &addresses(&["10.0.0.2:80"]));
+        roster.discover(&set(&["api.example:80", "10.0.0.1:80"]));
+        assert_eq!(names(&roster), ["10.0.0.1:80", "10.0.0.2:80 (api.example)"]);
+    }
+
+    #[test]
+    fn ten_thousand_endpoints_are_taken_over_in_little_time() {
+        let places: Vec<String> = (0..10_000).map(|n| format!("10.{}.{}.1:80", n / 250, n % 250)).collect();
+        let all = set(&places.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut roster = roster(&[], None);
+        let begun = std::time::Instant::now();
+        roster.discover(&all);
+        let kept = roster.members()[17].endpoint.clone();
+        roster.discover(&set(&places.iter().skip(1).map(String::as_str).collect::<Vec<_>>()));
+        assert!(roster.endpoints().any(|endpoint| Arc::ptr_eq(endpoint, &kept)));
+        assert!(begun.elapsed().as_secs() < 2, "{:?}", begun.elapsed());
     }
 }

@@ -1,12 +1,13 @@
 //! What the admin page shows of an upstream.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::Upstream;
-use crate::balance::Member;
-use crate::endpoint::{CheckRecord, CheckState, Moment};
+use crate::discovery::{self, Found};
+use crate::endpoint::{CheckRecord, CheckState, Endpoint, Moment};
 
 /// An upstream and its endpoints as they are now.
 #[derive(Clone, Debug, Serialize)]
@@ -17,10 +18,13 @@ pub struct UpstreamStatus {
     pub version: u64,
     /// Whether health is ignored because too few endpoints are fit.
     pub panic: bool,
-    /// All endpoints in the order of the configuration.
+    /// All endpoints, in the order of the configuration, then those that are discovered.
     pub endpoints: Vec<EndpointStatus>,
     /// Names that have no address yet.
     pub unresolved: Vec<String>,
+    /// How its source is doing; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<discovery::Status>,
 }
 
 /// One endpoint.
@@ -32,6 +36,12 @@ pub struct EndpointStatus {
     pub weight: u32,
     /// Lower ones come first.
     pub priority: u32,
+    /// Where it stands; empty when nobody says so.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub zone: String,
+    /// What else its source says about it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// Whether it may take traffic.
     pub state: State,
     /// Why it does not; absent when it does.
@@ -83,24 +93,25 @@ impl Upstream {
     /// The upstream as it is now.
     pub fn status(&self) -> UpstreamStatus {
         let membership = self.membership();
-        let (members, names) = {
-            let roster = self.roster();
-            (roster.members(), roster.names())
-        };
         let now = Moment::now();
-        let unresolved = names.into_iter().filter(|(_, _, known)| *known == 0);
+        let (endpoints, names) = {
+            let roster = self.roster();
+            let endpoints = roster.said().map(|(said, endpoint)| endpoint_status(said, endpoint, now));
+            (endpoints.collect(), roster.names())
+        };
+        let unresolved = names.into_iter().filter(|(_, known)| *known == 0);
         UpstreamStatus {
             name: self.name().to_owned(),
             version: membership.version,
             panic: membership.panic,
-            endpoints: members.iter().map(|member| endpoint_status(member, now)).collect(),
-            unresolved: unresolved.map(|(host, port, _)| format!("{host}:{port}")).collect(),
+            endpoints,
+            unresolved: unresolved.map(|((host, port), _)| format!("{host}:{port}")).collect(),
+            discovery: self.discovery(),
         }
     }
 }
 
-fn endpoint_status(member: &Member, now: Moment) -> EndpointStatus {
-    let endpoint = &member.endpoint;
+fn endpoint_status(said: &Found, endpoint: &Endpoint, now: Moment) -> EndpointStatus {
     let standing = &endpoint.standing;
     let state = match standing.check() {
         CheckState::Unhealthy => State::Unhealthy,
@@ -117,8 +128,10 @@ fn endpoint_status(member: &Member, now: Moment) -> EndpointStatus {
     };
     EndpointStatus {
         name: endpoint.name().to_owned(),
-        weight: member.weight.0,
-        priority: member.priority,
+        weight: said.weight.0,
+        priority: said.priority,
+        zone: said.zone.clone(),
+        metadata: said.metadata.clone(),
         state,
         why,
         in_flight: endpoint.in_flight(),

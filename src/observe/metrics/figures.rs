@@ -49,6 +49,25 @@ pub struct UpstreamFigures {
     pub retries_refused: u64,
     /// Its endpoints. Those of one name are added up.
     pub endpoints: Vec<EndpointFigures>,
+    /// Where they are found; `None` when all of them are written in the configuration.
+    pub discovery: Option<DiscoveryFigures>,
+}
+
+/// A source of endpoints.
+#[derive(Clone, Debug, Default)]
+pub struct DiscoveryFigures {
+    /// Whether it does not answer.
+    pub is_failing: bool,
+    /// Time since the last good answer; `None` before the first.
+    pub age: Option<Duration>,
+    /// Endpoints of the last good set.
+    pub endpoints: u64,
+    /// Entries of the last answer that are no endpoints.
+    pub unusable: u64,
+    /// Answers that changed the set.
+    pub updates: u64,
+    /// Failures by their reason.
+    pub failures: Vec<(&'static str, u64)>,
 }
 
 /// One endpoint.
