@@ -9,6 +9,7 @@ mod endpoints;
 mod file;
 mod http;
 mod load;
+mod push;
 mod relay;
 
 use std::net::SocketAddr;
