@@ -7,6 +7,7 @@
 mod address;
 mod history;
 mod idle;
+mod location;
 mod moment;
 mod standing;
 
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 pub use address::{Address, NotAnAddress};
 pub use history::{CheckHistory, CheckRecord};
 pub use idle::IdleTimeout;
+pub use location::Location;
 pub use moment::Moment;
 pub use standing::{CheckState, EjectionCause, Standing, WindowStart};
 

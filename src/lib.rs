@@ -6,9 +6,9 @@
 //!
 //! | layer | modules | what lives there |
 //! |---|---|---|
-//! | L0 | units tagged clock http observe terminal | newtypes, message types and rules, logs and metrics, text for people |
+//! | L0 | units tagged clock http observe terminal watch | newtypes, message types and rules, logs and metrics, text for people, changes of files |
 //! | L1 | h1 net endpoint | sans-io HTTP/1.1 codec; sockets and TLS; one address and its counters |
-//! | L2 | balance health middleware route | families: a trait and its settings in `mod.rs`, one file per member |
+//! | L2 | balance discovery health middleware route | families: a trait and its settings in `mod.rs`, one file per member |
 //! | L3 | config | proxy.toml as written, one file per table |
 //! | L4 | upstream | endpoints + balancer + health + budget |
 //! | L5 | snapshot | everything that a request needs, immutable, names resolved to pointers |
@@ -35,12 +35,14 @@ pub mod observe;
 pub mod tagged;
 pub mod terminal;
 pub mod units;
+pub mod watch;
 
 pub mod endpoint;
 pub mod h1;
 pub mod net;
 
 pub mod balance;
+pub mod discovery;
 pub mod health;
 pub mod middleware;
 pub mod route;

@@ -14,7 +14,7 @@ use toml::Spanned;
 
 mod choice;
 
-pub use choice::choice;
+pub use choice::{EMPTY_CHOICE, choice, choice_or_off};
 
 /// A table that a string switches off: `outlier = "off"` or `outlier = { … }`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

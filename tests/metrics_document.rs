@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tidegate::observe::metrics::{
-    EndpointFigures, Figures, HandshakeFigures, Health, Registry, UpstreamFigures,
+    DiscoveryFigures, EndpointFigures, Figures, HandshakeFigures, Health, Registry, UpstreamFigures,
 };
 
 /// The names of labels by the name of the metric as a query would have it.
@@ -23,8 +23,17 @@ fn scrape() -> String {
         failures: 0,
         ejections: 0,
     };
-    let upstream =
-        UpstreamFigures { name: "app".to_owned(), endpoints: vec![endpoint], ..UpstreamFigures::default() };
+    let discovery = DiscoveryFigures {
+        age: Some(Duration::ZERO),
+        failures: vec![("timeout", 0)],
+        ..DiscoveryFigures::default()
+    };
+    let upstream = UpstreamFigures {
+        name: "app".to_owned(),
+        endpoints: vec![endpoint],
+        discovery: Some(discovery),
+        ..UpstreamFigures::default()
+    };
     registry.encode(Figures {
         certificate_expiry: Some(SystemTime::now()),
         handshakes: vec![HandshakeFigures { listener: "web".to_owned(), ..HandshakeFigures::default() }],

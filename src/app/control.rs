@@ -13,9 +13,9 @@ use super::notify::Manager;
 use super::reload::{Compiler, Reloader, fingerprint};
 use super::signals::{Origin, Signal, Signals};
 use super::state::{Ask, State};
-use super::watch::Watcher;
 use crate::admin::Readiness;
 use crate::config::{self, Config};
+use crate::discovery::Store;
 use crate::http::Reason;
 use crate::observe::access::Batch;
 use crate::observe::log::Log;
@@ -24,6 +24,7 @@ use crate::observe::writer::{CAPACITY, Output, Target, Writer};
 use crate::proxy::Worker;
 use crate::server::{Command, Team, thread};
 use crate::snapshot::Live;
+use crate::watch::Watcher;
 
 /// How often a drain looks whether all connections have ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
@@ -104,7 +105,8 @@ impl Process {
         let access = Arc::new(access);
         let state = State::new(live.clone(), registry.clone(), team.clone(), access.clone(), log, asks);
         let gates = Default::default();
-        let mut reloader = Reloader { path, state: Arc::new(state), compiler, gates, admin: None };
+        let store = Store::new(state_directory(&live.load().config.server));
+        let mut reloader = Reloader { path, state: Arc::new(state), compiler, gates, admin: None, store };
         let mut threads = Vec::new();
         for (number, commands) in mailboxes.into_iter().enumerate() {
             let (live, shard, access) = (live.clone(), registry.shard(number), Batch::new(access.clone()));
@@ -217,6 +219,16 @@ fn told(result: std::io::Result<()>) {
     if let Err(error) = result {
         tracing::warn!(%error, "the service manager could not be told");
     }
+}
+
+/// Where state outlives the process, if anywhere: as configured, or what systemd made for the unit
+/// (the first of a list).
+fn state_directory(server: &config::Server) -> Option<PathBuf> {
+    if !server.state_dir.as_os_str().is_empty() {
+        return Some(server.state_dir.clone());
+    }
+    let given = std::env::var_os("STATE_DIRECTORY")?;
+    std::env::split_paths(&given).next().filter(|path| !path.as_os_str().is_empty())
 }
 
 fn processors() -> usize {

@@ -14,7 +14,6 @@ pub mod notify;
 mod reload;
 pub mod signals;
 mod state;
-pub mod watch;
 
 use tokio::sync::oneshot;
 

@@ -4,10 +4,12 @@
 use std::hash::{BuildHasher, BuildHasherDefault};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustc_hash::FxHasher;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use toml::Spanned;
 
 use super::difference;
@@ -17,6 +19,7 @@ use crate::admin::{self, View};
 use crate::config::listener::{Bind, ClientAuth, Protocol, TlsVersion};
 use crate::config::log::Access;
 use crate::config::{self, Config, Report, upstream};
+use crate::discovery::Store;
 use crate::net::certs::{Demand, Files, Sources, TrustSources};
 use crate::net::connector::{self, Authorities, Key, Offer, Verification, name_of};
 use crate::net::inherit::Inherited;
@@ -116,6 +119,9 @@ fn connector_settings(protocol: upstream::Protocol, tls: &upstream::Tls) -> conn
     }
 }
 
+/// How long a new configuration waits for its endpoints to be found.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Handshakes at one time unless a listener says otherwise: some tens of megabytes, and more than
 /// two thousand a second when each takes a second on a slow network.
 const HANDSHAKES: u32 = 4096;
@@ -181,6 +187,8 @@ pub(super) struct Reloader {
     pub compiler: Compiler,
     pub gates: Gates,
     pub admin: Option<OpenAdmin>,
+    /// Where endpoints that were discovered outlive the process.
+    pub store: Store,
 }
 
 /// The admin listener that is open.
@@ -242,6 +250,9 @@ impl Reloader {
         if previous.config.log.format != snapshot.config.log.format {
             tracing::warn!("log.format takes effect at the next start");
         }
+        if previous.config.server.state_dir != snapshot.config.server.state_dir {
+            tracing::warn!("server.state_dir takes effect at the next start");
+        }
         self.state.accepted();
         Ok(snapshot.generation)
     }
@@ -292,10 +303,19 @@ impl Reloader {
         opened.map(Some).map_err(|error| Report::new(vec![config.sources.error(0..0, message(error))]))
     }
 
-    /// Nothing here can fail.
+    /// Nothing here can fail. Endpoints are waited for a moment, so that the first requests find
+    /// them; a source that does not answer, or a name that is not resolved, is not waited for longer.
     async fn commit(&mut self, snapshot: Arc<Snapshot>, prepared: Prepared) {
         for upstream in &snapshot.upstreams {
-            upstream.start(&Handle::current(), upstream.dial());
+            upstream.start(&Handle::current(), upstream.dial(), &self.store);
+        }
+        let looking = async {
+            for upstream in &snapshot.upstreams {
+                upstream.looked_up().await;
+            }
+        };
+        if timeout(PATIENCE, looking).await.is_err() {
+            tracing::warn!("some endpoints are still being looked for");
         }
         self.state.team.set_limit(connection_limit(&snapshot.config, self.state.team.size()));
         if let Err(error) = self.state.log.set_level(snapshot.config.log.level.as_str()) {

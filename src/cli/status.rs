@@ -17,11 +17,9 @@ pub(super) fn text(answer: &Value, paint: Paint) -> String {
     for upstream in upstreams {
         lines.push(String::new());
         lines.push(heading(upstream, paint));
+        lines.extend(source(&upstream["discovery"], paint));
         lines.extend(list(upstream, "endpoints").iter().map(|endpoint| line(endpoint, paint)));
-        let unresolved = list(upstream, "unresolved")
-            .iter()
-            .map(|name| format!("  {:<28} {}", word(name), paint.red("no address yet")));
-        lines.extend(unresolved);
+        lines.extend(unresolved(upstream, paint));
     }
     lines.join("\n").trim_start().to_owned()
 }
@@ -52,6 +50,21 @@ fn span(seconds: u64) -> String {
     }
 }
 
+/// The endpoints of an upstream, a line each.
+pub(super) fn endpoints(answer: &Value, paint: Paint) -> String {
+    let lines: Vec<String> = list(answer, "endpoints")
+        .iter()
+        .map(|endpoint| line(endpoint, paint).trim_start().to_owned())
+        .collect();
+    if lines.is_empty() { "no endpoints".to_owned() } else { lines.join("\n") }
+}
+
+/// Names that have no address yet, a line each.
+fn unresolved(upstream: &Value, paint: Paint) -> impl Iterator<Item = String> {
+    let names = list(upstream, "unresolved").iter();
+    names.map(move |name| format!("  {:<28} {}", word(name), paint.red("no address yet")))
+}
+
 fn heading(upstream: &Value, paint: Paint) -> String {
     let name = paint.bold(word(&upstream["name"]));
     match upstream["panic"].as_bool() {
@@ -60,11 +73,28 @@ fn heading(upstream: &Value, paint: Paint) -> String {
     }
 }
 
+/// Where the endpoints come from and how old the answer is; nothing without a source.
+fn source(discovery: &Value, paint: Paint) -> Option<String> {
+    let origin = discovery["origin"].as_str().map(one_line)?;
+    let age = discovery["age_seconds"].as_f64().map(|age| format!(", answered {} ago", span(age as u64)));
+    let age = age.unwrap_or_default();
+    let failure = || discovery["failure"].as_str().map(one_line).unwrap_or_default();
+    Some(match discovery["state"].as_str() {
+        Some("waiting") => format!("  from {origin}: {}", paint.red("no answer yet")),
+        Some("failing") => format!("  from {origin}{age}; {}", paint.red(failure())),
+        Some("doubting") => {
+            format!("  from {origin}{age}; {}", paint.red("too much is missing to be believed yet"))
+        }
+        _ => format!("  from {origin}{age}"),
+    })
+}
+
 fn line(endpoint: &Value, paint: Paint) -> String {
     let state = match endpoint["state"].as_str() {
         Some("healthy") => paint.green("healthy  "),
         Some("unhealthy") => paint.red("unhealthy"),
         Some("ejected") => paint.red("ejected  "),
+        Some("draining") => paint.dim("draining "),
         // It takes traffic as a healthy one does; "unknown" would sound like a fault.
         Some("unknown") => "unchecked".to_owned(),
         _ => format!("{:<9}", word(&endpoint["state"])),
@@ -148,6 +178,18 @@ mod tests {
         ejected["why"] = json!("error_ratio");
         assert!(line(&ejected, Paint::Plain).ends_with("error_ratio, back in 5s"));
         assert!(line(&endpoint("unknown", 0), Paint::Plain).contains(" unchecked "));
+    }
+
+    #[test]
+    fn a_source_says_how_old_its_answer_is_and_why_there_is_no_newer_one() {
+        let of = |state: &str, failure: Value| {
+            let source_of =
+                json!({ "origin": "file a.json", "state": state, "age_seconds": 63.2, "failure": failure });
+            source(&source_of, Paint::Plain).unwrap()
+        };
+        assert_eq!(of("following", Value::Null), "  from file a.json, answered 1m 3s ago");
+        assert_eq!(of("failing", json!("gone")), "  from file a.json, answered 1m 3s ago; gone");
+        assert_eq!(source(&Value::Null, Paint::Plain), None);
     }
 
     #[test]

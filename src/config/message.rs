@@ -1,6 +1,7 @@
 //! Sentences for people: what the reader of the tree says, in the words of the configuration.
 
 use super::planned;
+use crate::tagged::EMPTY_CHOICE;
 
 /// An explained error.
 pub(super) struct Explained {
@@ -88,7 +89,8 @@ pub(super) fn explain(raw: &str, path: &[&str]) -> Explained {
         return Explained { message: unknown_key(word, &keys, table), meaning: Meaning::Unknown };
     }
     let is_unknown = path.first() == Some(&"middleware") && raw.starts_with("unknown variant");
-    let is_absent = raw.starts_with("missing field") || raw.starts_with("wanted exactly 1 element");
+    let is_absent = ["missing field", "wanted exactly 1 element", EMPTY_CHOICE];
+    let is_absent = is_absent.iter().any(|beginning| raw.starts_with(beginning));
     let meaning = match (is_unknown, is_absent) {
         (true, _) => Meaning::Unknown,
         (false, true) => Meaning::Absent,
@@ -238,7 +240,9 @@ fn unknown_key(word: &str, keys: &[&str], table: &[&str]) -> String {
 }
 
 fn unknown_choice(word: &str, choices: &[&str], path: &[&str]) -> String {
-    let key = path.last().copied().unwrap_or_default();
+    // A choice with options is a key itself; what it is a choice of stands before it.
+    let of = path.strip_suffix(&[word]).unwrap_or(path);
+    let key = of.last().copied().unwrap_or_default();
     let what = match path {
         ["middleware", ..] => "unknown kind of middleware".to_owned(),
         _ => format!("`{key}` has no choice"),
@@ -270,6 +274,11 @@ pub(super) fn list(words: &[&str], joint: &str) -> String {
             format!("{} {joint} `{last}`", first.join(", "))
         }
     }
+}
+
+/// The name that was probably meant.
+pub fn nearest<'n>(word: &str, names: &[&'n str]) -> Option<&'n str> {
+    suggest(word, names.iter().copied())
 }
 
 /// The candidate that was probably meant.

@@ -54,7 +54,8 @@ pub(super) fn read(tree: &DeTable<'_>, wrong: &mut Vec<Wrong>, holes: &mut Holes
 
 /// Records an error and removes what holds it; `None` when there is nothing to remove.
 ///
-/// `guessed` are the tables that lost a key which nobody knows: what they miss may have been that.
+/// `guessed` are the tables that lost a key which nobody knows, or their last one: what they miss may
+/// have been that.
 fn cut_out(
     tree: &mut DeTable<'_>,
     error: &Error,
@@ -81,5 +82,10 @@ fn cut_out(
         (Meaning::Known | Meaning::Absent | Meaning::Unknown, _) => holes.anywhere(innermost.owner),
     }
     tree::remove(tree, &steps);
+    if let Some((_, table)) = steps.split_last()
+        && tree::is_empty(tree, table)
+    {
+        guessed.push(table.to_vec());
+    }
     Some(())
 }

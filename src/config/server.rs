@@ -1,5 +1,7 @@
 //! `[server]`: the process.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use crate::http::forwarded::Forwarded;
@@ -19,6 +21,9 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// Networks whose X-Forwarded-*, Forwarded and X-Request-Id are believed. Default: none.
     pub trusted_proxies: Vec<Network>,
+    /// Directory for what outlives the process: the last endpoints of every source. Default: "" =
+    /// $STATE_DIRECTORY (systemd's `StateDirectory=`) if set, else nothing is kept.
+    pub state_dir: PathBuf,
     /// Which requests get the field Forwarded (RFC 7239). Default: continue.
     pub forwarded: Forwarded,
 }
@@ -31,6 +36,7 @@ impl Default for Server {
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
             trusted_proxies: Vec::new(),
+            state_dir: PathBuf::new(),
             forwarded: Forwarded::Continue,
         }
     }

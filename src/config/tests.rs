@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::upstream::Address;
 use super::{Config, Report, load, parse};
+use crate::endpoint::Location;
 
 mod mutation;
 mod reference;
@@ -107,7 +107,7 @@ fn included_files_are_merged_in_the_order_of_their_names() {
     let socket = files.path().join("conf.d").join("u.sock");
     assert_eq!(
         config.upstreams["u"].endpoints[0].get_ref().address,
-        Address::Unix(socket),
+        Location::Unix(socket),
         "a relative path starts from the file that names it"
     );
 }

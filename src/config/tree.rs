@@ -212,6 +212,18 @@ fn remove_inside(value: &mut DeValue<'_>, steps: &[Step]) {
     }
 }
 
+/// Whether a table, reached through tables only, has no key.
+pub(super) fn is_empty(table: &DeTable<'_>, steps: &[Step]) -> bool {
+    match steps {
+        [] => table.is_empty(),
+        [Step::Key(key), rest @ ..] => {
+            let inner = table.get(key.as_str()).and_then(|value| value.get_ref().as_table());
+            inner.is_some_and(|inner| is_empty(inner, rest))
+        }
+        [Step::Index(_), ..] => false,
+    }
+}
+
 /// Where the value at these keys is.
 pub(super) fn place(table: &DeTable<'_>, keys: &[&str]) -> Option<Range<usize>> {
     entry(table, keys).map(|(_, value)| value)

@@ -1,10 +1,8 @@
 //! `[upstream.NAME]`: a named group of endpoints and how they are used.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, IntoDeserializer, MapAccess, Visitor};
@@ -12,17 +10,22 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use crate::balance;
+use crate::discovery;
+use crate::endpoint::Location;
 use crate::health::settings::{Check, Outlier};
 use crate::net::proxy_protocol::Version;
 use crate::tagged::{self, Switch};
-use crate::units::{self, Duration, Limit, Ratio, Timeout, UnitError, Weight};
+use crate::units::{Duration, Limit, Ratio, Timeout, Weight};
 
 /// One upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Upstream {
-    /// Its endpoints; at least one.
+    /// Its endpoints; at least one, unless they are discovered.
     pub endpoints: Vec<Spanned<Endpoint>>,
+    /// Where further endpoints come from. Default: off.
+    #[serde(deserialize_with = "tagged::choice_or_off")]
+    pub discover: Switch<discovery::Settings>,
     /// How an endpoint is chosen for a request. Default: p2c.
     #[serde(deserialize_with = "tagged::choice")]
     pub balance: balance::settings::Settings,
@@ -49,6 +52,7 @@ impl Default for Upstream {
     fn default() -> Upstream {
         Upstream {
             endpoints: Vec::new(),
+            discover: Switch::Off,
             balance: balance::settings::Settings::default(),
             protocol: Protocol::H1,
             proxy_protocol: ProxyProtocol::Off,
@@ -91,7 +95,7 @@ impl ProxyProtocol {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Where it is.
-    pub address: Address,
+    pub address: Location,
     /// Its share of the traffic, relative to the others; 0 = none. Default: 1.
     pub weight: Weight,
     /// Lower ones are used first; higher ones only when no lower one is fit. Default: 0.
@@ -103,7 +107,7 @@ impl<'de> Deserialize<'de> for Endpoint {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Table {
-            address: Address,
+            address: Location,
             #[serde(default)]
             weight: Weight,
             #[serde(default)]
@@ -118,7 +122,7 @@ impl<'de> Deserialize<'de> for Endpoint {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Endpoint, E> {
-                let address = Address::deserialize(text.into_deserializer())?;
+                let address = Location::deserialize(text.into_deserializer())?;
                 Ok(Endpoint { address, weight: Weight::default(), priority: 0 })
             }
 
@@ -129,79 +133,6 @@ impl<'de> Deserialize<'de> for Endpoint {
             }
         }
         deserializer.deserialize_any(Reader)
-    }
-}
-
-/// Where an endpoint is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Address {
-    /// `10.0.0.1:8080` or `[fd00::1]:8080`.
-    Ip(SocketAddr),
-    /// "users.internal:8080": resolved, and resolved again later.
-    Name(String, u16),
-    /// "unix:/run/users.sock".
-    Unix(PathBuf),
-}
-
-impl FromStr for Address {
-    type Err = UnitError;
-
-    fn from_str(text: &str) -> Result<Address, UnitError> {
-        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
-            return Ok(Address::Unix(PathBuf::from(path)));
-        }
-        if let Some((_, rest)) = text.split_once("://") {
-            let rest = rest.trim_end_matches('/');
-            return Err(UnitError::new(format!("an endpoint is an address, not a URL; write \"{rest}\"")));
-        }
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return match address.port() {
-                0 => Err(UnitError::new(format!("`{text}`: an endpoint has no port 0"))),
-                _ => Ok(Address::Ip(address)),
-            };
-        }
-        let wrong = || {
-            UnitError::new(format!(
-                "`{text}` is not an endpoint; write \"10.0.0.1:8080\", \"[fd00::1]:8080\", \"host.name:8080\" or \"unix:/path\""
-            ))
-        };
-        let Some((host, port)) = text.rsplit_once(':') else {
-            return Err(UnitError::new(format!("`{text}` has no port; write \"{text}:8080\"")));
-        };
-        if host.contains(':') && !host.starts_with('[') {
-            return Err(UnitError::new(
-                "an IPv6 address stands in brackets, its port behind them: \"[fd00::1]:8080\"",
-            ));
-        }
-        let port = port.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
-        let is_label = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-        };
-        // A last label of digits is a mistyped IPv4 address: no such top-level domain can exist.
-        let name = host.strip_suffix('.').unwrap_or(host);
-        let numeric =
-            name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-        match name.len() <= 253 && !numeric && name.split('.').all(is_label) {
-            true => Ok(Address::Name(host.to_ascii_lowercase(), port)),
-            false => Err(wrong()),
-        }
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Address::Ip(address) => address.fmt(f),
-            Address::Name(host, port) => write!(f, "{host}:{port}"),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Address {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Address, D::Error> {
-        units::text(deserializer, "an address such as \"10.0.0.1:8080\"")
     }
 }
 

@@ -8,6 +8,11 @@ use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializ
 use serde::de::{VariantAccess, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
+use super::Switch;
+
+/// What is wrong with a table without a choice.
+pub const EMPTY_CHOICE: &str = "the table is empty: name one choice in it";
+
 /// Reads a choice that is written short, `balance = "random"`, or with its options,
 /// `balance = { ring_hash = { … } }`, into an externally tagged enum.
 ///
@@ -27,6 +32,33 @@ pub fn choice<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -
 
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
             T::deserialize(ChoiceDeserializer(ByTable(map)))
+        }
+    }
+    deserializer.deserialize_any(Reader(PhantomData))
+}
+
+/// The same, or `"off"`.
+pub fn choice_or_off<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Switch<T>, D::Error> {
+    struct Reader<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
+        type Value = Switch<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("\"off\", or a table with one choice as its only key")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Switch<T>, E> {
+            match text {
+                "off" => Ok(Switch::Off),
+                _ => T::deserialize(ChoiceDeserializer(ByName { name: text, error: PhantomData }))
+                    .map(Switch::On),
+            }
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Switch<T>, A::Error> {
+            T::deserialize(ChoiceDeserializer(ByTable(map))).map(Switch::On)
         }
     }
     deserializer.deserialize_any(Reader(PhantomData))
@@ -101,7 +133,7 @@ impl<'de, A: MapAccess<'de>> EnumAccess<'de> for ByTable<A> {
     fn variant_seed<S: DeserializeSeed<'de>>(mut self, seed: S) -> Result<(S::Value, Self), A::Error> {
         match self.0.next_key_seed(seed)? {
             Some(choice) => Ok((choice, self)),
-            None => Err(A::Error::custom("the table is empty: name one choice in it")),
+            None => Err(A::Error::custom(EMPTY_CHOICE)),
         }
     }
 }

@@ -1,21 +1,24 @@
-//! What goes on beside the traffic: active checks, resolution of names, the end of ejections.
+//! What goes on beside the traffic: active checks, discovery, resolution of names, the end of
+//! ejections.
 //!
 //! One task per upstream watches over the others and owns them. All hold a `Weak` while they wait,
 //! so that the last user of an upstream ends them by letting go of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
 use tokio::net::lookup_host;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::Upstream;
+use super::roster::Name;
 use crate::config::upstream::Protocol;
+use crate::discovery::{Pushed, Set, Store};
 use crate::endpoint::{CheckRecord, Endpoint, Moment};
 use crate::health::settings::Check;
 use crate::health::{self, Checker, Dial, HttpVersion, Judge};
@@ -27,14 +30,18 @@ const LOOK_AROUND: Duration = Duration::from_secs(1);
 /// Between two lookups of a name, and the longest that one may take.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Between two changes of what is discovered: a burst of them is taken together. The first one is
+/// taken at once.
+const DISCOVERY_PAUSE: Duration = Duration::from_millis(20);
+
 /// Watches over one upstream until it is gone.
-pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn Dial>) {
+pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn Dial>, store: Store) {
     let mut tasks = JoinSet::new();
-    let mut checks = Checks::default();
+    let (mut checks, mut lookups) = (Checks::default(), Lookups::default());
     if let Some(upstream) = upstream.upgrade() {
-        for (host, port, known) in upstream.roster().names() {
-            let lookup = if known == 0 { Lookup::First } else { Lookup::Again };
-            tasks.spawn(resolve(Arc::downgrade(&upstream), host, port, lookup));
+        tasks.spawn(take_pushes(Arc::downgrade(&upstream), upstream.pushed.clone(), store));
+        if let Some(feed) = &upstream.feed {
+            tasks.spawn(discover(Arc::downgrade(&upstream), feed.subscribe()));
         }
         let version = match upstream.settings.protocol {
             Protocol::H1 => HttpVersion::Http1,
@@ -47,6 +54,7 @@ pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn D
     loop {
         let wait = {
             let Some(upstream) = upstream.upgrade() else { return };
+            lookups.adapt(&upstream, &mut tasks);
             checks.adapt(&upstream, &mut tasks);
             upstream.refresh().map_or(LOOK_AROUND, |end| end.min(LOOK_AROUND))
         };
@@ -55,6 +63,61 @@ pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn D
         tokio::select! {
             () = sleep(wait) => {}
             () = changed.notified() => {}
+        }
+    }
+}
+
+/// Takes what the source has found, now and whenever it changes.
+async fn discover(upstream: Weak<Upstream>, mut sets: watch::Receiver<Arc<Set>>) {
+    loop {
+        {
+            let Some(upstream) = upstream.upgrade() else { return };
+            let set = sets.borrow_and_update().clone();
+            if upstream.set_found(&set) {
+                upstream.keep_and_tell().await;
+            }
+        }
+        sleep(DISCOVERY_PAUSE).await;
+        if sets.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes what is pushed, from the disk at first, then whenever it changes.
+async fn take_pushes(upstream: Weak<Upstream>, pushed: Arc<Pushed>, store: Store) {
+    pushed.load(&store).await;
+    let mut pushes = pushed.subscribe();
+    loop {
+        pushes.mark_unchanged();
+        match upstream.upgrade() {
+            Some(upstream) => upstream.take_push(),
+            None => return,
+        }
+        if pushes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The running lookups, one task for each name.
+#[derive(Default)]
+struct Lookups(BTreeMap<Name, AbortHandle>);
+
+impl Lookups {
+    /// Ends the lookups of names that are gone and begins those of new ones.
+    fn adapt(&mut self, upstream: &Arc<Upstream>, tasks: &mut JoinSet<()>) {
+        let mut before = std::mem::take(&mut self.0);
+        for (host, port) in upstream.roster().names().into_keys() {
+            let name = (host, port);
+            let task = before
+                .remove(&name)
+                .unwrap_or_else(|| tasks.spawn(resolve(Arc::downgrade(upstream), name.0.clone(), port)));
+            self.0.insert(name, task);
+        }
+        for (name, task) in before {
+            task.abort();
+            upstream.lookups.send_if_modified(|tried| tried.remove(&name));
         }
     }
 }
@@ -110,17 +173,8 @@ fn jittered(interval: Duration, random: f64) -> Duration {
     interval.mul_f64(0.9 + 0.2 * random)
 }
 
-/// Whether somebody may be waiting for the lookup.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lookup {
-    /// The name has no address yet.
-    First,
-    /// The name has addresses.
-    Again,
-}
-
 /// Looks one name up, at once and then again and again. A failure keeps the last addresses.
-async fn resolve(upstream: Weak<Upstream>, host: String, port: u16, mut lookup: Lookup) {
+async fn resolve(upstream: Weak<Upstream>, host: String, port: u16) {
     let mut failing = false;
     loop {
         let begun = Moment::now();
@@ -137,10 +191,7 @@ async fn resolve(upstream: Weak<Upstream>, host: String, port: u16, mut lookup: 
                 info!(upstream = name, host, "name resolved again");
             }
             failing = found.is_err();
-            if lookup == Lookup::First {
-                upstream.lookups.send_modify(|pending| *pending = pending.saturating_sub(1));
-                lookup = Lookup::Again;
-            }
+            upstream.lookups.send_if_modified(|tried| tried.insert((host.clone(), port)));
         }
         let rest = RESOLVE_INTERVAL.saturating_sub(Moment::now().since(begun));
         sleep(jittered(rest.max(Duration::from_secs(1)), fastrand::f64())).await;

@@ -6,6 +6,7 @@
 //! beside it: a change of health, an ejection or a new address takes a small mutex, builds a new
 //! [`Membership`] and swaps it in.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -18,7 +19,8 @@ use tracing::{debug, info, warn};
 
 use crate::balance::Cursor;
 use crate::config::upstream as settings;
-use crate::endpoint::{CheckState, EjectionCause, Endpoint, Moment};
+use crate::discovery::{self, Feed, Pushed, Set, Store};
+use crate::endpoint::{CheckState, EjectionCause, Endpoint, Location, Moment};
 use crate::health::{CheckKind, Dial, Outlier, PlainDial, SecureDial, Verdict};
 use crate::net::Connector;
 use crate::net::connector::Offer;
@@ -27,15 +29,18 @@ use crate::net::proxy_protocol::Greeting;
 mod background;
 mod budget;
 mod membership;
+mod push;
 mod roster;
 mod status;
 
 pub use crate::health::Outcome;
 pub use budget::Budget;
 pub use membership::{Choice, Condition, Membership};
+pub use push::{PushChange, PushError};
+pub use roster::Layer;
 pub use status::{CheckStatus, EndpointStatus, State, UpstreamStatus};
 
-use roster::{Change, Roster};
+use roster::{Change, Name, Roster};
 
 /// A named group of endpoints.
 #[derive(Debug)]
@@ -51,13 +56,17 @@ pub struct Upstream {
     cursor: Arc<Cursor>,
     retries: AtomicU64,
     retries_refused: AtomicU64,
-    /// Names that have not been looked up yet.
-    lookups: watch::Sender<usize>,
+    /// Names that have been looked up, found or not.
+    lookups: watch::Sender<HashSet<Name>>,
     /// Tells the background task that there are other endpoints or another ejection.
     changed: Arc<Notify>,
     background: OnceLock<JoinHandle<()>>,
     /// TLS to the endpoints; clear text without it.
     connector: Option<Arc<Connector>>,
+    /// Endpoints that are found elsewhere.
+    feed: Option<Arc<Feed>>,
+    /// Endpoints that were added and drained while the proxy runs.
+    pushed: Arc<Pushed>,
 }
 
 impl Upstream {
@@ -75,7 +84,13 @@ impl Upstream {
         previous: Option<&Upstream>,
         connector: Option<Arc<Connector>>,
     ) -> Arc<Upstream> {
-        let roster = Roster::new(&settings, previous.map(Upstream::roster).as_deref());
+        let feed = feed(name, &settings, previous);
+        let found = feed.as_ref().map(|feed| feed.used()).unwrap_or_default();
+        let pushed = previous.map(|previous| previous.pushed.clone());
+        let pushed = pushed.unwrap_or_else(|| Arc::new(Pushed::new(name)));
+        let before = previous.map(Upstream::roster);
+        let roster = Roster::new(&settings, found, pushed.current(), before.as_deref());
+        drop(before);
         for endpoint in roster.endpoints() {
             forget_what_is_off(&settings, endpoint);
         }
@@ -83,7 +98,6 @@ impl Upstream {
         let cursor = previous.map(|previous| previous.cursor.clone());
         let cursor = cursor.unwrap_or_else(|| Arc::new(Cursor::starting_at(fastrand::u64(..))));
         let membership = Membership::new(1, choose(&roster, &settings, now), &settings.balance, &cursor);
-        let unresolved = roster.names().iter().filter(|(_, _, known)| *known == 0).count();
         Arc::new(Upstream {
             name: name.into(),
             budget: settings.budget.on().map(|budget| Budget::new(*budget, now)),
@@ -94,20 +108,25 @@ impl Upstream {
             cursor,
             retries: AtomicU64::new(previous.map_or(0, |previous| previous.retries().0)),
             retries_refused: AtomicU64::new(previous.map_or(0, |previous| previous.retries().1)),
-            lookups: watch::Sender::new(unresolved),
+            lookups: watch::Sender::default(),
             changed: Arc::new(Notify::new()),
             background: OnceLock::new(),
             connector,
+            feed,
+            pushed,
             settings,
         })
     }
 
-    /// Begins checks, resolution of names and the end of ejections on `runtime`. They hold no more
-    /// than a `Weak` and end with the upstream. Further calls change nothing.
-    pub fn start(self: &Arc<Self>, runtime: &Handle, dial: Arc<dyn Dial>) {
+    /// Begins checks, discovery, resolution of names and the end of ejections on `runtime`. They hold
+    /// no more than a `Weak` and end with the upstream. Further calls change nothing.
+    pub fn start(self: &Arc<Self>, runtime: &Handle, dial: Arc<dyn Dial>, store: &Store) {
+        if let Some(feed) = &self.feed {
+            feed.start(runtime, store);
+        }
         self.background.get_or_init(|| {
             let changed = self.changed.clone();
-            runtime.spawn(background::run(Arc::downgrade(self), changed, dial))
+            runtime.spawn(background::run(Arc::downgrade(self), changed, dial, store.clone()))
         });
     }
 
@@ -135,11 +154,25 @@ impl Upstream {
         }
     }
 
-    /// Ready when every name has been looked up once, found or not. Cancel-safe; the deadline is
-    /// the caller's.
+    /// Ready when its source has answered or failed once and every name has been looked up once,
+    /// found or not. Cancel-safe; the deadline is the caller's.
     pub async fn looked_up(&self) {
+        self.pushed.loaded().await;
+        self.take_push();
+        if let Some(feed) = &self.feed {
+            feed.settled().await;
+            self.set_found(&feed.used());
+        }
         // The sender lives in `self`, so the channel is not closed.
-        let _ = self.lookups.subscribe().wait_for(|pending| *pending == 0).await;
+        let is_done = |tried: &HashSet<Name>| {
+            self.roster().names().iter().all(|(name, known)| *known > 0 || tried.contains(name))
+        };
+        let _ = self.lookups.subscribe().wait_for(is_done).await;
+    }
+
+    /// How its source is doing; `None` without one.
+    pub fn discovery(&self) -> Option<discovery::Status> {
+        self.feed.as_ref().map(|feed| feed.status())
     }
 
     /// Its name in the configuration.
@@ -266,6 +299,29 @@ impl Upstream {
         info!(upstream = &*self.name, host, endpoints = addresses.len(), "name resolved");
     }
 
+    /// Takes what the source has found; returns whether that ended a drain.
+    fn set_found(&self, set: &Arc<Set>) -> bool {
+        let mut roster = self.roster();
+        let places = |roster: &Roster| -> HashSet<Location> {
+            roster.entries().iter().map(|entry| entry.place.location.clone()).collect()
+        };
+        let before = places(&roster);
+        if roster.discover(set) == Change::Same {
+            return false;
+        }
+        let after = places(&roster);
+        self.settle(&roster, Moment::now());
+        drop(roster);
+        self.changed.notify_one();
+        self.forget_drains(&before.difference(&after).cloned().collect::<Vec<_>>())
+    }
+
+    /// Publishes a roster with other endpoints.
+    fn settle(&self, roster: &Roster, now: Moment) {
+        roster.endpoints().for_each(|endpoint| forget_what_is_off(&self.settings, endpoint));
+        self.publish(roster, now);
+    }
+
     /// Publishes what time has changed and returns the time until it changes something again.
     fn refresh(&self) -> Option<Duration> {
         // One reading of the clock: an ejection that ends in between would be missed.
@@ -320,6 +376,18 @@ fn choose(roster: &Roster, settings: &settings::Upstream, now: Moment) -> Choice
         endpoint.standing.check() != CheckState::Unhealthy && !endpoint.standing.is_ejected(now)
     };
     Choice::of(&roster.members(), settings.panic_threshold, is_fit)
+}
+
+/// The feed of these settings. An equal one goes on; another one begins with what is in use, so that
+/// nothing is lost until it has answered.
+fn feed(name: &str, settings: &settings::Upstream, previous: Option<&Upstream>) -> Option<Arc<Feed>> {
+    let source = settings.discover.on()?;
+    let before = previous.and_then(|previous| previous.feed.as_ref());
+    match before {
+        Some(feed) if feed.settings() == source => Some(feed.clone()),
+        Some(feed) => Some(Arc::new(Feed::new(name, source.clone(), feed.used()))),
+        None => Some(Arc::new(Feed::new(name, source.clone(), Arc::default()))),
+    }
 }
 
 /// A verdict of checks that are off now would stand for ever.

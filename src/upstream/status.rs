@@ -1,12 +1,14 @@
 //! What the admin page shows of an upstream.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::Upstream;
-use crate::balance::Member;
-use crate::endpoint::{CheckRecord, CheckState, Moment};
+use super::roster::{Entry, Intake, Layer};
+use crate::discovery;
+use crate::endpoint::{CheckRecord, CheckState, Endpoint, Moment};
 
 /// An upstream and its endpoints as they are now.
 #[derive(Clone, Debug, Serialize)]
@@ -17,10 +19,13 @@ pub struct UpstreamStatus {
     pub version: u64,
     /// Whether health is ignored because too few endpoints are fit.
     pub panic: bool,
-    /// All endpoints in the order of the configuration.
+    /// All endpoints, in the order of the configuration, then those that are discovered.
     pub endpoints: Vec<EndpointStatus>,
     /// Names that have no address yet.
     pub unresolved: Vec<String>,
+    /// How its source is doing; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub discovery: Option<discovery::Status>,
 }
 
 /// One endpoint.
@@ -28,10 +33,18 @@ pub struct UpstreamStatus {
 pub struct EndpointStatus {
     /// Its address, and the host name that led to it.
     pub name: String,
+    /// Where it comes from.
+    pub from: Layer,
     /// Share of the traffic.
     pub weight: u32,
     /// Lower ones come first.
     pub priority: u32,
+    /// Where it stands; empty when nobody says so.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub zone: String,
+    /// What else its source says about it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
     /// Whether it may take traffic.
     pub state: State,
     /// Why it does not; absent when it does.
@@ -66,6 +79,8 @@ pub enum State {
     Unhealthy,
     /// Kept out because of what its traffic showed.
     Ejected,
+    /// Takes no new requests because somebody asked for that.
+    Draining,
 }
 
 /// One active check.
@@ -83,26 +98,30 @@ impl Upstream {
     /// The upstream as it is now.
     pub fn status(&self) -> UpstreamStatus {
         let membership = self.membership();
-        let (members, names) = {
-            let roster = self.roster();
-            (roster.members(), roster.names())
-        };
         let now = Moment::now();
-        let unresolved = names.into_iter().filter(|(_, _, known)| *known == 0);
+        let (endpoints, names) = {
+            let roster = self.roster();
+            let endpoints = roster.entries().iter().flat_map(|entry| {
+                entry.endpoints.iter().map(move |endpoint| endpoint_status(entry, endpoint, now))
+            });
+            (endpoints.collect(), roster.names())
+        };
+        let unresolved = names.into_iter().filter(|(_, known)| *known == 0);
         UpstreamStatus {
             name: self.name().to_owned(),
             version: membership.version,
             panic: membership.panic,
-            endpoints: members.iter().map(|member| endpoint_status(member, now)).collect(),
-            unresolved: unresolved.map(|(host, port, _)| format!("{host}:{port}")).collect(),
+            endpoints,
+            unresolved: unresolved.map(|((host, port), _)| format!("{host}:{port}")).collect(),
+            discovery: self.discovery(),
         }
     }
 }
 
-fn endpoint_status(member: &Member, now: Moment) -> EndpointStatus {
-    let endpoint = &member.endpoint;
-    let standing = &endpoint.standing;
+fn endpoint_status(entry: &Entry, endpoint: &Endpoint, now: Moment) -> EndpointStatus {
+    let (said, standing) = (&entry.place, &endpoint.standing);
     let state = match standing.check() {
+        _ if entry.intake == Intake::Drained => State::Draining,
         CheckState::Unhealthy => State::Unhealthy,
         _ if standing.is_ejected(now) => State::Ejected,
         CheckState::Healthy => State::Healthy,
@@ -113,12 +132,15 @@ fn endpoint_status(member: &Member, now: Moment) -> EndpointStatus {
             endpoint.checks.last_failure().or_else(|| Some("not healthy again yet".to_owned()))
         }
         State::Ejected => standing.ejection_cause().map(|cause| cause.name().to_owned()),
-        State::Healthy | State::Unknown => None,
+        State::Healthy | State::Unknown | State::Draining => None,
     };
     EndpointStatus {
         name: endpoint.name().to_owned(),
-        weight: member.weight.0,
-        priority: member.priority,
+        from: entry.layer,
+        weight: said.weight.0,
+        priority: said.priority,
+        zone: said.zone.clone(),
+        metadata: said.metadata.clone(),
         state,
         why,
         in_flight: endpoint.in_flight(),

@@ -32,11 +32,12 @@ pub fn settings(endpoints: &[&str]) -> settings::Upstream {
 fn unresolvable() -> (settings::Upstream, String) {
     let host = "x".repeat(64);
     let mut settings = settings(&["placeholder.invalid:80"]);
-    settings.endpoints[0].get_mut().address = settings::Address::Name(host.clone(), 80);
+    settings.endpoints[0].get_mut().address = crate::endpoint::Location::Name(host.clone(), 80);
     (settings, host)
 }
 
-fn upstream(endpoints: &[&str]) -> Arc<Upstream> {
+/// An upstream with these endpoints.
+pub fn upstream(endpoints: &[&str]) -> Arc<Upstream> {
     Upstream::build("users", settings(endpoints), None)
 }
 
@@ -219,7 +220,7 @@ async fn an_ejection_ends_by_itself_and_a_failure_then_begins_a_longer_one() {
     let outlier = Outlier { base_ejection: Timeout::from_millis(300), ..Outlier::default() };
     let settings = settings::Upstream { outlier: Switch::On(outlier), ..settings(&THREE) };
     let upstream = Upstream::build("users", settings, None);
-    upstream.start(&Handle::current(), Arc::new(PlainDial { greeting: Greeting::Silent }));
+    upstream.start(&Handle::current(), Arc::new(PlainDial { greeting: Greeting::Silent }), &Store::default());
     sleep(Duration::from_millis(100)).await;
     fail(&upstream, 0, 5);
     let begun = Instant::now();
@@ -268,7 +269,7 @@ fn checked(mut settings: settings::Upstream) -> (Arc<Upstream>, Arc<ScriptedDial
     settings.health = Switch::On(Check { check: CheckKind::Tcp, ..Check::default() });
     let upstream = Upstream::build("users", settings, None);
     let dial = Arc::new(ScriptedDial::default());
-    upstream.start(&Handle::current(), dial.clone());
+    upstream.start(&Handle::current(), dial.clone(), &Store::default());
     (upstream, dial)
 }
 
@@ -338,7 +339,7 @@ async fn a_name_is_resolved_and_takes_traffic() {
     let port = listener.local_addr().unwrap().port();
     let upstream = upstream(&[&format!("localhost:{port}")]);
     assert!(upstream.membership().pick(&PickContext::default(), &[]).is_none());
-    upstream.start(&Handle::current(), Arc::new(PlainDial { greeting: Greeting::Silent }));
+    upstream.start(&Handle::current(), Arc::new(PlainDial { greeting: Greeting::Silent }), &Store::default());
     timeout(Duration::from_secs(10), upstream.looked_up()).await.unwrap();
     assert!(set(&upstream).contains(&format!("127.0.0.1:{port} (localhost)")), "{:?}", set(&upstream));
 }
@@ -347,7 +348,7 @@ async fn a_name_is_resolved_and_takes_traffic() {
 async fn a_name_that_can_not_be_resolved_leaves_an_empty_set_and_stops_nothing() {
     let (settings, host) = unresolvable();
     let upstream = Upstream::build("users", settings, None);
-    upstream.start(&Handle::current(), Arc::new(PlainDial { greeting: Greeting::Silent }));
+    upstream.start(&Handle::current(), Arc::new(PlainDial { greeting: Greeting::Silent }), &Store::default());
     timeout(Duration::from_secs(10), upstream.looked_up()).await.unwrap();
     assert!(upstream.membership().pick(&PickContext::default(), &[]).is_none());
     assert_eq!(upstream.status().unresolved, [format!("{host}:80")]);

@@ -8,6 +8,7 @@ mod harness;
 mod clients;
 mod command;
 mod corpus;
+mod discovery;
 mod drain;
 mod failover;
 mod fleet;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
-use super::Findings;
+use super::{Findings, discovery};
 use crate::config::Config;
-use crate::config::upstream::{Address, Protocol, Upstream};
+use crate::config::upstream::{Protocol, Upstream};
+use crate::endpoint::Location;
 use crate::health::settings::{Check, CheckKind};
 use crate::net::connector::name_of;
 use crate::tagged::Switch;
@@ -17,6 +18,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
     for (name, upstream) in &config.upstreams {
         endpoints(name, upstream, findings);
         tls(name, upstream, findings);
+        discovery::check(name, upstream, findings);
         if let Switch::On(check) = &upstream.health {
             health(name, upstream, check, findings);
         }
@@ -27,14 +29,16 @@ fn endpoints(name: &Spanned<String>, upstream: &Upstream, findings: &mut Finding
     let list = &upstream.endpoints;
     let is_complete = !findings.is_incomplete(name.span().start, "endpoints");
     let span = findings.written(&["upstream", name.get_ref(), "endpoints"]).unwrap_or(name.span());
-    if list.is_empty() && is_complete {
+    let is_discovered =
+        upstream.discover.on().is_some() || findings.is_incomplete(name.span().start, "discover");
+    if list.is_empty() && !is_discovered && is_complete {
         findings.add(
             span.clone(),
-            format!("upstream `{name}` has no endpoint; write `endpoints = [\"10.0.0.1:8080\"]`"),
+            format!("upstream `{name}` has no endpoint; write `endpoints = [\"10.0.0.1:8080\"]`, or `discover` says where to find some"),
         );
     }
     let is_silent = list.iter().all(|endpoint| endpoint.get_ref().weight == Weight(0));
-    if !list.is_empty() && is_silent && is_complete {
+    if !list.is_empty() && is_silent && !is_discovered && is_complete {
         findings.add(
             span,
             format!("every endpoint of upstream `{name}` has weight 0; one at least takes traffic"),
@@ -89,7 +93,7 @@ fn tls(name: &Spanned<String>, upstream: &Upstream, findings: &mut Findings<'_>)
         findings.add(span, "`ca` has no effect with `verify = false`");
     }
     for endpoint in &upstream.endpoints {
-        if matches!(endpoint.get_ref().address, Address::Unix(_)) {
+        if matches!(endpoint.get_ref().address, Location::Unix(_)) {
             findings.add(
                 endpoint.span(),
                 "TLS is for endpoints over TCP; a UNIX socket stays on this machine and needs none",
@@ -123,7 +127,7 @@ fn health(name: &Spanned<String>, upstream: &Upstream, check: &Check, findings: 
     {
         findings.add(span, "`service` has no effect without `check = \"grpc\"`");
     }
-    let is_unix = |address: &Address| matches!(address, Address::Unix(_));
+    let is_unix = |address: &Location| matches!(address, Location::Unix(_));
     let has_unix = upstream.endpoints.iter().any(|endpoint| is_unix(&endpoint.get_ref().address));
     if has_unix && matches!(check.port, Auto::Fixed(_)) {
         let span = place(findings, "port").unwrap_or(name.span());

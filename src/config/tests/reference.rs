@@ -10,6 +10,7 @@ use super::super::listener::{Limits, Listener, Tls};
 use super::super::upstream::{Connections, Tls as UpstreamTls, Upstream};
 use super::super::{Config, Log, Reload, Server, planned};
 use super::read;
+use crate::discovery;
 use crate::health::settings::{Check, Outlier};
 use crate::middleware::settings::{HeaderChanges, Headers, Settings as Middleware};
 use crate::route::settings::{Retries, Retry, Settings as Route, Timeouts};
@@ -101,6 +102,9 @@ fn every_key_stands_in_the_reference() {
         ("[upstream.users.health]", keys_of::<Check>()),
         ("[upstream.users.outlier]", keys_of::<Outlier>()),
         ("[upstream.users.connections]", keys_of::<Connections>()),
+        ("[upstream.by_file.discover.file]", keys_of::<discovery::file::Settings>()),
+        ("[upstream.by_http.discover.http]", without(keys_of::<discovery::http::Settings>(), &["tls"])),
+        ("[upstream.by_http.discover.http.tls]", keys_of::<discovery::client::Tls>()),
         ("[upstream.users.budget]", keys_of::<super::super::upstream::Budget>()),
     ];
     for (header, keys) in tables {

@@ -48,6 +48,7 @@ impl Collector for Scrape {
         self.encode_listeners(&mut out)?;
         self.encode_process(&mut out)?;
         self.encode_upstreams(&mut out)?;
+        self.encode_discovery(&mut out)?;
         self.encode_endpoints(&mut out)
     }
 }
@@ -168,6 +169,45 @@ impl Scrape {
         Ok(())
     }
 
+    fn encode_discovery(&self, out: &mut Families) -> fmt::Result {
+        let sources = || {
+            let upstreams = self.figures.upstreams.iter();
+            upstreams.filter_map(|upstream| Some((&*upstream.name, upstream.discovery.as_ref()?)))
+        };
+        let mut family =
+            out.gauge("proxy_discovery_failing", "1 while the source of endpoints does not answer")?;
+        for (upstream, source) in sources() {
+            family.gauge(&[("upstream", upstream)], u64::from(source.is_failing))?;
+        }
+        let mut family =
+            out.gauge("proxy_discovery_age_seconds", "Time since the last good answer of the source")?;
+        for (upstream, source) in sources() {
+            if let Some(age) = source.age {
+                family.0.encode_family(&[("upstream", upstream)])?.encode_gauge(&age.as_secs_f64())?;
+            }
+        }
+        let mut family = out.gauge("proxy_discovery_endpoints", "Endpoints that the source has found")?;
+        for (upstream, source) in sources() {
+            family.gauge(&[("upstream", upstream)], source.endpoints)?;
+        }
+        let mut family =
+            out.gauge("proxy_discovery_unusable", "Entries of the last answer that are no endpoints")?;
+        for (upstream, source) in sources() {
+            family.gauge(&[("upstream", upstream)], source.unusable)?;
+        }
+        let mut family = out.counter("proxy_discovery_updates", "Answers that changed the endpoints")?;
+        for (upstream, source) in sources() {
+            family.counter(&[("upstream", upstream)], source.updates)?;
+        }
+        let mut family = out.counter("proxy_discovery_failures", "Failures of the source by reason")?;
+        for (upstream, source) in sources() {
+            for (reason, count) in &source.failures {
+                family.counter(&[("upstream", upstream), ("reason", reason)], *count)?;
+            }
+        }
+        Ok(())
+    }
+
     fn encode_endpoints(&self, out: &mut Families) -> fmt::Result {
         let endpoints = self.endpoints();
         let mut family = out.counter("proxy_attempts", "Requests that were sent to an endpoint")?;
@@ -223,7 +263,7 @@ impl Scrape {
 /// Endpoints of one name, added up.
 #[derive(Debug, Default)]
 struct EndpointTotals {
-    states: [u64; 4],
+    states: [u64; Health::ALL.len()],
     in_flight: u64,
     attempts: u64,
     failures: u64,

@@ -49,6 +49,25 @@ pub struct UpstreamFigures {
     pub retries_refused: u64,
     /// Its endpoints. Those of one name are added up.
     pub endpoints: Vec<EndpointFigures>,
+    /// Where they are found; `None` when all of them are written in the configuration.
+    pub discovery: Option<DiscoveryFigures>,
+}
+
+/// A source of endpoints.
+#[derive(Clone, Debug, Default)]
+pub struct DiscoveryFigures {
+    /// Whether it does not answer.
+    pub is_failing: bool,
+    /// Time since the last good answer; `None` before the first.
+    pub age: Option<Duration>,
+    /// Endpoints of the last good set.
+    pub endpoints: u64,
+    /// Entries of the last answer that are no endpoints.
+    pub unusable: u64,
+    /// Answers that changed the set.
+    pub updates: u64,
+    /// Failures by their reason.
+    pub failures: Vec<(&'static str, u64)>,
 }
 
 /// One endpoint.
@@ -80,11 +99,14 @@ pub enum Health {
     Unhealthy,
     /// Kept out because of what its traffic showed.
     Ejected,
+    /// Takes no new requests because somebody asked for that.
+    Draining,
 }
 
 impl Health {
     /// All of them.
-    pub const ALL: [Health; 4] = [Health::Healthy, Health::Unknown, Health::Unhealthy, Health::Ejected];
+    pub const ALL: [Health; 5] =
+        [Health::Healthy, Health::Unknown, Health::Unhealthy, Health::Ejected, Health::Draining];
 
     /// The value of the label `state`.
     pub fn name(self) -> &'static str {
@@ -93,6 +115,7 @@ impl Health {
             Health::Unknown => "unknown",
             Health::Unhealthy => "unhealthy",
             Health::Ejected => "ejected",
+            Health::Draining => "draining",
         }
     }
 }

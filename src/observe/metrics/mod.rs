@@ -20,7 +20,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use encode::CONTENT_TYPE;
-pub use figures::{EndpointFigures, Figures, HandshakeFigures, Health, UpstreamFigures};
+pub use figures::{DiscoveryFigures, EndpointFigures, Figures, HandshakeFigures, Health, UpstreamFigures};
 pub use names::{ListenerId, RouteId};
 pub use shard::{Handshake, OpenConnection, Resumption, Running, Shard, TlsVersion};
 pub use useless::Useless;

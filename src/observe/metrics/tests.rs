@@ -218,8 +218,14 @@ fn endpoints_are_told_by_upstream_and_those_of_one_name_are_added_up() {
         endpoint("10.0.0.2:80", Health::Ejected),
         endpoint("10.0.0.2:80", Health::Healthy),
     ];
-    let upstream =
-        UpstreamFigures { name: "api".to_owned(), panic: true, retries: 4, retries_refused: 5, endpoints };
+    let upstream = UpstreamFigures {
+        name: "api".to_owned(),
+        panic: true,
+        retries: 4,
+        retries_refused: 5,
+        endpoints,
+        discovery: None,
+    };
     let other = UpstreamFigures {
         name: "web".to_owned(),
         endpoints: vec![endpoint("10.0.0.1:80", Health::Unknown)],

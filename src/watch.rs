@@ -1,4 +1,4 @@
-//! Waits until the files of a configuration have another content.
+//! Waits until files have another content: those of the configuration, lists of endpoints.
 //!
 //! The directories are watched, not the files: editors rename a new file over the old one, and
 //! Kubernetes swaps a symbolic link beside it. What counts is the content: an event is only a reason
@@ -32,13 +32,15 @@ const SAFETY_POLL: Duration = Duration::from_secs(30);
 /// Reads the watched files: equal for equal content, `None` while they can not be read.
 pub type Fingerprint = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 
-/// Watches the files of one configuration.
+/// Watches some files whose content belongs together.
 pub struct Watcher {
     fingerprint: Fingerprint,
     directories: BTreeSet<PathBuf>,
     seen: u64,
     /// A reason to compare that no event tells.
     is_due: bool,
+    /// The longest wait for quiet.
+    at_most: Duration,
     signal: Arc<Wake>,
     events: Option<RecommendedWatcher>,
 }
@@ -69,11 +71,18 @@ impl Watcher {
             directories: BTreeSet::new(),
             seen: loaded,
             is_due: true,
+            at_most: AT_MOST,
             signal: Arc::default(),
             events: None,
         };
         watcher.follow(files, loaded);
         watcher
+    }
+
+    /// The same, but looks at most so long after an event, though more of them come: for files that
+    /// are replaced often and whole.
+    pub fn at_most(self, at_most: Duration) -> Watcher {
+        Watcher { at_most, ..self }
     }
 
     /// Goes on with the files of another load.
@@ -127,7 +136,7 @@ impl Watcher {
 
     /// Returns when there were no events for a while.
     async fn settle(&self) {
-        let end = Instant::now() + AT_MOST;
+        let end = Instant::now() + self.at_most;
         let quiet = async { while timeout(QUIET, self.signal.changed.notified()).await.is_ok() {} };
         tokio::select! {
             () = quiet => {}
@@ -143,9 +152,9 @@ impl Watcher {
         match events(&self.directories, &self.signal) {
             Ok(watcher) => self.events = Some(watcher),
             Err(error) if was == Source::Events => {
-                tracing::info!(%error, "no events for the configuration's files; they are read every 2 s");
+                tracing::info!(%error, "no events for watched files; they are read every 2 s");
             }
-            Err(error) => tracing::debug!(%error, "still no events for the configuration's files"),
+            Err(error) => tracing::debug!(%error, "still no events for watched files"),
         }
     }
 }

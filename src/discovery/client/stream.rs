@@ -1,0 +1,121 @@
+//! The body of an answer: whole, or line by line as it comes.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::HeaderMap;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::super::failure::{Failure, Kind};
+use super::base::Base;
+use super::broken;
+
+/// Longest line of a stream.
+const LONGEST_LINE: usize = 4 << 20;
+
+/// An answer whose body is being read.
+#[derive(Debug)]
+pub(super) struct Reading {
+    base: Base,
+    pub(super) status: u16,
+    pub(super) fields: HeaderMap,
+    body: Incoming,
+    /// Moves the connection; ends with this value.
+    _moving: JoinSet<()>,
+}
+
+impl Reading {
+    pub(super) fn new(
+        base: Base,
+        status: u16,
+        fields: HeaderMap,
+        body: Incoming,
+        moving: JoinSet<()>,
+    ) -> Reading {
+        Reading { base, status, fields, body, _moving: moving }
+    }
+
+    /// The next piece; `None` at the proper end. Cancel-safe.
+    async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            let frame = frame.map_err(|error| broken(&self.base, error))?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+
+    /// All that is left, at most so many bytes.
+    pub(super) async fn rest(&mut self, most: usize) -> Result<Bytes, Failure> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.piece().await? {
+            if whole.len() + piece.len() > most {
+                return Err(too_large(most));
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.into())
+    }
+}
+
+/// An answer that is read line by line: a watch.
+#[derive(Debug)]
+pub struct Lines {
+    reading: Reading,
+    /// What has come and is no whole line yet.
+    buffer: Vec<u8>,
+    /// How much of the buffer has been searched.
+    searched: usize,
+}
+
+impl Lines {
+    pub(super) fn new(reading: Reading) -> Lines {
+        Lines { reading, buffer: Vec::new(), searched: 0 }
+    }
+
+    /// The header fields of the answer.
+    pub fn fields(&self) -> &HeaderMap {
+        &self.reading.fields
+    }
+
+    /// The next line without its end, which waits at most `idle` for each piece; `None` at the
+    /// proper end. What stands behind the last line end is a line too. Cancel-safe.
+    ///
+    /// # Errors
+    /// Silence for that long, a connection that breaks, a line of more than 4 MiB.
+    pub async fn next(&mut self, idle: Duration) -> Result<Option<Vec<u8>>, Failure> {
+        loop {
+            let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
+            if let Some(end) = memchr::memchr(b'\n', unsearched) {
+                let rest = self.buffer.split_off(self.searched + end + 1);
+                let mut line = std::mem::replace(&mut self.buffer, rest);
+                self.searched = 0;
+                line.pop();
+                return Ok(Some(line));
+            }
+            self.searched = self.buffer.len();
+            if self.buffer.len() > LONGEST_LINE {
+                return Err(too_large(LONGEST_LINE));
+            }
+            let piece = timeout(idle, self.reading.piece()).await.map_err(|_| {
+                let (base, seconds) = (&self.reading.base, idle.as_secs());
+                Failure::new(Kind::Timeout, format!("no word from {base} for {seconds} s"))
+            })??;
+            match piece {
+                Some(piece) => self.buffer.extend_from_slice(&piece),
+                None if self.buffer.is_empty() => return Ok(None),
+                None => {
+                    self.searched = 0;
+                    return Ok(Some(std::mem::take(&mut self.buffer)));
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn too_large(most: usize) -> Failure {
+    Failure::new(Kind::Invalid, format!("the answer is larger than {} MiB", most >> 20))
+}

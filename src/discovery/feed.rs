@@ -1,0 +1,157 @@
+//! Runs a source and keeps what it found.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::pause::Pauses;
+use super::reports::{Reports, Status};
+use super::set::Set;
+use super::store::{Store, Stored};
+use super::{Settings, Source, build};
+
+/// Between the end of a watch without a failure and the next one.
+const AT_ONCE: Duration = Duration::from_millis(50);
+/// Between two writes of the set to the disk: a burst of changes is one write.
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The endpoints that one source knows, as they change. It outlives the upstream of one
+/// configuration: the next one with equal settings goes on with it.
+#[derive(Debug)]
+pub struct Feed {
+    upstream: Box<str>,
+    settings: Settings,
+    reports: Arc<Reports>,
+    task: OnceLock<JoinHandle<()>>,
+}
+
+impl Feed {
+    /// A feed that is not followed yet; until the first answer it has these endpoints.
+    pub fn new(upstream: &str, settings: Settings, kept: Arc<Set>) -> Feed {
+        let origin = build(upstream, &settings).origin();
+        let reports = Arc::new(Reports::new(upstream, &origin, kept));
+        Feed { upstream: upstream.into(), settings, reports, task: OnceLock::new() }
+    }
+
+    /// Begins to follow the source on `runtime`, until the feed is dropped. What `store` has of it is
+    /// used until the first answer. Further calls change nothing.
+    pub fn start(&self, runtime: &Handle, store: &Store) {
+        self.task.get_or_init(|| {
+            let source = build(&self.upstream, &self.settings);
+            runtime.spawn(run(self.upstream.clone(), source, self.reports.clone(), store.clone()))
+        });
+    }
+
+    /// What it was made from.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The endpoints now.
+    pub fn used(&self) -> Arc<Set> {
+        self.reports.used()
+    }
+
+    /// The endpoints now and later. The channel closes with the feed.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Set>> {
+        self.reports.subscribe()
+    }
+
+    /// Returns when the source has been heard, or has failed once. Cancel-safe; the deadline is the
+    /// caller's.
+    pub async fn settled(&self) {
+        self.reports.settled().await;
+    }
+
+    /// How the source is doing.
+    pub fn status(&self) -> Status {
+        self.reports.status()
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+}
+
+async fn run(upstream: Box<str>, mut source: Box<dyn Source>, reports: Arc<Reports>, store: Store) {
+    let file = StoredSet { name: format!("discovered-{upstream}"), origin: source.identity(), store };
+    if let Some(stored) = file.load().await {
+        let age = SystemTime::now().duration_since(stored.at).unwrap_or_default();
+        reports.restore(Arc::new(stored.set), age);
+    }
+    let mut sets = reports.subscribe();
+    sets.mark_unchanged();
+    let saving = async {
+        // The channel lives as long as `reports`.
+        while sets.changed().await.is_ok() {
+            let set = sets.borrow_and_update().clone();
+            file.save(set).await;
+            sleep(SAVE_INTERVAL).await;
+        }
+    };
+    tokio::join!(follow(&mut *source, &reports), saving);
+}
+
+async fn follow(source: &mut dyn Source, reports: &Reports) {
+    let mut pauses = Pauses::default();
+    loop {
+        let answers = reports.answers();
+        let ended = tokio::select! {
+            ended = source.follow(reports) => ended,
+            () = reports.ask_again() => Ok(()),
+        };
+        if reports.answers() != answers {
+            pauses.reset();
+        }
+        let pause = match ended {
+            Ok(()) => AT_ONCE,
+            Err(failure) => {
+                reports.failed(&failure);
+                pauses.after(failure.kind, fastrand::f64())
+            }
+        };
+        sleep(pause).await;
+    }
+}
+
+/// Where the set of one upstream is stored.
+struct StoredSet {
+    name: String,
+    origin: String,
+    store: Store,
+}
+
+impl StoredSet {
+    /// The stored set of this origin. One that can not be read is none, said aloud.
+    async fn load(&self) -> Option<Stored> {
+        let (store, name) = (self.store.clone(), self.name.clone());
+        let loaded = tokio::task::spawn_blocking(move || store.load(&name)).await.ok()?;
+        match loaded {
+            Ok(stored) => stored.filter(|stored| stored.origin == self.origin),
+            Err(error) => {
+                warn!(file = %error.path.display(), %error, "stored endpoints can not be used");
+                None
+            }
+        }
+    }
+
+    async fn save(&self, set: Arc<Set>) {
+        let (store, name, origin) = (self.store.clone(), self.name.clone(), self.origin.clone());
+        let saved = tokio::task::spawn_blocking(move || store.save(&name, &origin, &set)).await;
+        if let Ok(Err(error)) = saved {
+            warn!(file = %error.path.display(), %error, "endpoints can not be stored");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
