@@ -151,18 +151,20 @@ impl Source for Consul {
             let mut index = 0;
             loop {
                 let next = Instant::now() + AT_LEAST;
-                let answer = self.query(index).await?;
-                let newer = answer.field(&INDEX).and_then(|index| index.parse().ok()).unwrap_or(0);
-                if index != 0 && newer == index {
-                    reports.unchanged();
-                } else {
-                    let set = instances::read(&answer.json().await?)?.finish()?;
-                    if let Some(failure) = if set.is_empty() { self.refusal(&answer).await } else { None } {
-                        return Err(failure);
-                    }
-                    reports.found(set);
+                let answer = match self.query(index).await {
+                    // What waits may lose its connection; whether Consul is there is seen at once.
+                    Err(Failure { kind: Kind::Unreachable, .. }) if index != 0 => return Ok(()),
+                    answer => answer?,
+                };
+                // Also when the index is the same: it knows nothing of the rights of a token.
+                let set = instances::read(&answer.json().await?)?.finish()?;
+                let refusal = if set.is_empty() { self.refusal(&answer).await } else { None };
+                if let Some(failure) = refusal {
+                    return Err(failure);
                 }
-                index = following(index, newer);
+                reports.found(set);
+                let newer = answer.field(&INDEX).and_then(|index| index.parse().ok());
+                index = following(index, newer.unwrap_or(0));
                 sleep_until(next).await;
             }
         })

@@ -104,7 +104,7 @@ impl Etcd {
         let mut watch = member.watch(mirror.revision() + 1).await?;
         loop {
             match timeout(SILENCE, watch.next()).await {
-                Ok(told) => match gather(&mut watch, &mut mirror, told?).await? {
+                Ok(told) => match gather(&mut watch, &mut mirror, told).await? {
                     Gathered::Changes => tell(&mirror, reports),
                     Gathered::Nothing => {}
                     Gathered::Outdated => return Ok(()),
@@ -135,14 +135,23 @@ enum Gathered {
 }
 
 /// Takes what a watch has told, and what follows soon after.
-async fn gather(watch: &mut Watch, mirror: &mut Mirror, first: Told) -> Result<Gathered, Failure> {
+async fn gather(
+    watch: &mut Watch,
+    mirror: &mut Mirror,
+    first: Result<Told, Failure>,
+) -> Result<Gathered, Failure> {
     let end = Instant::now() + LONGEST_BURST;
     let (mut told, mut gathered) = (first, Gathered::Nothing);
     loop {
         match told {
-            Told::Ended => return Ok(Gathered::Outdated),
-            Told::Events { revision, .. } if revision < mirror.revision() => return Ok(Gathered::Outdated),
-            Told::Events { revision, keys } => {
+            Ok(Told::Ended) => return Ok(Gathered::Outdated),
+            // A connection that is open for long may be lost; whether etcd is there is seen at once.
+            Err(Failure { kind: Kind::Unreachable, .. }) => return Ok(Gathered::Outdated),
+            Err(failure) => return Err(failure),
+            Ok(Told::Events { revision, .. }) if revision < mirror.revision() => {
+                return Ok(Gathered::Outdated);
+            }
+            Ok(Told::Events { revision, keys }) => {
                 if !keys.is_empty() {
                     gathered = Gathered::Changes;
                 }
@@ -151,7 +160,7 @@ async fn gather(watch: &mut Watch, mirror: &mut Mirror, first: Told) -> Result<G
         }
         let burst = BURST.min(end.saturating_duration_since(Instant::now()));
         told = match timeout(burst, watch.next()).await {
-            Ok(told) => told?,
+            Ok(told) => told,
             Err(_quiet) => return Ok(gathered),
         };
     }
