@@ -30,6 +30,7 @@ mod background;
 mod budget;
 mod membership;
 mod roster;
+mod speech;
 mod status;
 
 pub use crate::health::Outcome;
