@@ -5,7 +5,10 @@
 //! the same, since no timer of the proxy depends on their length.
 
 mod background;
+mod call;
+mod consul;
 mod endpoints;
+mod etcd;
 mod file;
 mod http;
 mod load;
