@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
-use super::Findings;
+use super::{Findings, discovery};
 use crate::config::Config;
 use crate::config::upstream::{Protocol, Upstream};
-use crate::discovery;
 use crate::endpoint::Location;
 use crate::health::settings::{Check, CheckKind};
 use crate::net::connector::name_of;
@@ -18,7 +17,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
     for (name, upstream) in &config.upstreams {
         endpoints(name, upstream, findings);
         tls(name, upstream, findings);
-        etcd(name, upstream, findings);
+        discovery::check(name, upstream, findings);
         if let Switch::On(check) = &upstream.health {
             health(name, upstream, check, findings);
         }
@@ -97,21 +96,6 @@ fn tls(name: &Spanned<String>, upstream: &Upstream, findings: &mut Findings<'_>)
                 endpoint.span(),
                 "TLS is for endpoints over TCP; a UNIX socket stays on this machine and needs none",
             );
-        }
-    }
-}
-
-fn etcd(name: &Spanned<String>, upstream: &Upstream, findings: &mut Findings<'_>) {
-    let Some(discovery::Settings::Etcd(etcd)) = upstream.discover.on() else { return };
-    let has_password = !etcd.password_file.as_os_str().is_empty();
-    for (one, is_written, other, is_other) in [
-        ("username", !etcd.username.is_empty(), "password_file", has_password),
-        ("password_file", has_password, "username", !etcd.username.is_empty()),
-    ] {
-        if is_written && !is_other {
-            let path = ["upstream", name.get_ref(), "discover", "etcd", one];
-            let span = findings.written(&path).unwrap_or(name.span());
-            findings.add(span, format!("`{one}` needs `{other}`: etcd wants both"));
         }
     }
 }

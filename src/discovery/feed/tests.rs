@@ -10,6 +10,9 @@ use super::super::reports::State;
 use super::super::{Kind, file};
 use super::*;
 
+/// What the file source waits without an event.
+const LOOK: Duration = Duration::from_secs(10);
+
 fn feed(path: &Path) -> Feed {
     let settings = Settings::File(file::Settings { path: path.to_owned() });
     Feed::new("users", settings, Arc::default())
@@ -65,6 +68,22 @@ async fn a_file_that_is_missing_is_found_when_it_comes() {
     assert!(failures(&feed, Kind::Missing) > 0);
     write(&path, "[\"10.0.0.1:80\"]");
     eventually("it is found", || feed.used().len() == 1).await;
+}
+
+#[tokio::test]
+async fn a_file_that_comes_back_as_it_was_is_found() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("users.json");
+    write(&path, "[\"10.0.0.1:80\"]");
+    let feed = feed(&path);
+    feed.start(&Handle::current(), &Store::default());
+    feed.settled().await;
+    fs::remove_file(&path).unwrap();
+    eventually("it is missed", || feed.status().state == State::Failing).await;
+    write(&path, "[\"10.0.0.1:80\"]");
+    let begun = std::time::Instant::now();
+    eventually("it works again", || feed.status().state == State::Following).await;
+    assert!(begun.elapsed() < LOOK / 2, "an event tells it, not the next look");
 }
 
 #[tokio::test]

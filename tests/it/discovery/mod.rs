@@ -12,6 +12,7 @@ mod etcd;
 mod file;
 mod http;
 mod load;
+mod push;
 mod relay;
 
 use std::net::SocketAddr;
