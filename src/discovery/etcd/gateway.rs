@@ -154,12 +154,12 @@ async fn is_unknown(answer: &Answer) -> bool {
 /// The answer when it is no error.
 async fn successful(answer: Answer) -> Result<Value, Failure> {
     // A wrong password is a bad request to etcd.
-    if let Some((_, text)) = error_of(&answer).await {
-        if text.contains("authentication failed") || text.contains("user name is empty") {
-            return Err(Failure::new(Kind::Denied, format!("etcd says: {text}")));
+    match error_of(&answer).await {
+        Some((_, text)) if text.contains("authentication failed") || text.contains("user name is empty") => {
+            Err(Failure::new(Kind::Denied, format!("etcd says: {text}")))
         }
+        Some(_) | None => answer.successful()?.json().await,
     }
-    answer.successful()?.json().await
 }
 
 fn listed(answer: &Value) -> Result<Listed, Failure> {
