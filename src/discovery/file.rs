@@ -20,8 +20,8 @@ const MOST_BYTES: u64 = 16 << 20;
 /// The fingerprints of what was not looked at yet, and of what can not be read.
 const NOTHING: u64 = 0;
 const UNREADABLE: u64 = 1;
-/// How long a file that changes again and again is not read.
-const AT_MOST: Duration = Duration::from_millis(80);
+/// How long a file is not read after a change, in case more come. One that is half written is no list.
+const AT_MOST: Duration = Duration::from_millis(30);
 /// How often it is looked at without an event.
 const LOOK: Duration = Duration::from_secs(10);
 

@@ -66,7 +66,7 @@ fn an_endpoint_is_added_weighed_and_removed() {
 
 #[test]
 fn a_drained_endpoint_ends_what_runs_and_gets_nothing_new() {
-    let (go, wait) = mpsc::channel::<()>();
+    let (go, wait) = mpsc::sync_channel::<()>(1);
     let wait = std::sync::Mutex::new(wait);
     let slow = Origin::answering(move |request| {
         if request.target() == "/slow" {
