@@ -15,10 +15,11 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 export SUITES ?= ../shared/suites
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check suites fuzz cost bench bench-latency bench-scale microbench pgo release install provision fixtures clean
+.PHONY: help demo demo-consul demo-etcd run test check suites fuzz cost bench bench-latency bench-scale microbench pgo release \
+	install provision fixtures clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: release ## build, then show the proxy at work with endpoints of its own
 	$(BINARY) demo
@@ -26,6 +27,11 @@ demo: release ## build, then show the proxy at work with endpoints of its own
 ifeq ($(filter run,$(MAKECMDGOALS))$(CONFIG),run)
 $(error which configuration? make run CONFIG=proxy.toml)
 endif
+
+demo-consul demo-etcd: demo-%: release fixtures
+	scripts/demo-registry $* $(if $(CHECK),--check)
+demo-consul: ## a service of a real Consul that grows and shrinks (CHECK=1: only check)
+demo-etcd: ## the same with a real etcd
 
 run: release ## build, then run CONFIG=proxy.toml
 	$(BINARY) run --config $(CONFIG)

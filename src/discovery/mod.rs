@@ -22,6 +22,8 @@ mod reports;
 mod set;
 mod store;
 
+pub mod consul;
+pub mod etcd;
 pub mod file;
 pub mod http;
 
@@ -66,6 +68,10 @@ pub enum Settings {
     File(file::Settings),
     /// A registry that is asked over HTTP.
     Http(Box<http::Settings>),
+    /// A service of Consul.
+    Consul(Box<consul::Settings>),
+    /// Keys of etcd.
+    Etcd(Box<etcd::Settings>),
 }
 
 /// The source of an upstream. Touches neither network nor disk.
@@ -73,5 +79,7 @@ pub fn build(upstream: &str, settings: &Settings) -> Box<dyn Source> {
     match settings {
         Settings::File(settings) => Box::new(file::File::new(settings.clone())),
         Settings::Http(settings) => Box::new(http::Http::new(upstream, (**settings).clone())),
+        Settings::Consul(settings) => Box::new(consul::Consul::new((**settings).clone())),
+        Settings::Etcd(settings) => Box::new(etcd::Etcd::new((**settings).clone())),
     }
 }

@@ -107,7 +107,7 @@ fn canonical(all: impl Iterator<Item = Found>) -> Vec<Found> {
 }
 
 /// An answer while it is read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Draft {
     found: Vec<Found>,
     unusable: Unusable,
@@ -142,6 +142,14 @@ impl Draft {
         if self.unusable.examples.len() < TOLD {
             self.unusable.examples.push(why.into());
         }
+    }
+
+    /// Adds all that another one has.
+    pub fn append(&mut self, other: &Draft) {
+        self.found.extend_from_slice(&other.found);
+        self.unusable.count += other.unusable.count;
+        let room = TOLD.saturating_sub(self.unusable.examples.len());
+        self.unusable.examples.extend(other.unusable.examples.iter().take(room).cloned());
     }
 
     /// The answer.

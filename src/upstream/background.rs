@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::Upstream;
 use super::roster::Name;
+use super::speech::Speech;
 use crate::config::upstream::Protocol;
 use crate::discovery::{Pushed, Set, Store};
 use crate::endpoint::{CheckRecord, Endpoint, Moment};
@@ -69,10 +70,12 @@ pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn D
 
 /// Takes what the source has found, now and whenever it changes.
 async fn discover(upstream: Weak<Upstream>, mut sets: watch::Receiver<Arc<Set>>) {
+    let mut speech = Speech::default();
     loop {
         {
             let Some(upstream) = upstream.upgrade() else { return };
             let set = sets.borrow_and_update().clone();
+            speech.compare(&upstream.name, upstream.settings.protocol, &set);
             if upstream.set_found(&set) {
                 upstream.keep_and_tell().await;
             }

@@ -31,6 +31,7 @@ mod budget;
 mod membership;
 mod push;
 mod roster;
+mod speech;
 mod status;
 
 pub use crate::health::Outcome;

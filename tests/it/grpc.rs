@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::harness::services::provisioned;
 use crate::harness::{PATIENCE, Proxy, comes_true, free_address, wait_until};
 
 /// The cases that need no account of a cloud.
@@ -34,24 +35,6 @@ const CASE: Duration = Duration::from_secs(30);
 /// The directory with the programs; `None`, said loudly, when it is not there.
 fn interop() -> Option<PathBuf> {
     provisioned("interop/server").and_then(|server| server.parent().map(Path::to_owned))
-}
-
-/// A file that scripts/provision has made.
-fn provisioned(file: &str) -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = set("TIDEGATE_CACHE")
-        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("tidegate")))
-        .or_else(|| set("HOME").map(|home| home.join(".cache/tidegate")));
-    if let Some(found) = cache.map(|cache| cache.join(file)).filter(|file| file.exists()) {
-        return Some(found);
-    }
-    let must =
-        std::env::var_os("TIDEGATE_REQUIRE_REAL").is_some_and(|value| value != "0" && !value.is_empty());
-    assert!(!must, "there is no {file}; run scripts/provision");
-    // Past the capture of the harness: a test that did not run shall be seen.
-    let line = format!("SKIPPED: there is no {file}; run scripts/provision\n");
-    std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).expect("standard error is writable");
-    None
 }
 
 /// A real gRPC server; it is killed when dropped.

@@ -5,7 +5,7 @@ use toml::Spanned;
 use super::Findings;
 use crate::config::upstream::Upstream;
 use crate::discovery::client::{Base, Tls};
-use crate::discovery::{Settings, http};
+use crate::discovery::{Settings, etcd, http};
 
 pub(super) fn check(name: &Spanned<String>, upstream: &Upstream, findings: &mut Findings<'_>) {
     match upstream.discover.on() {
@@ -14,6 +14,18 @@ pub(super) fn check(name: &Spanned<String>, upstream: &Upstream, findings: &mut 
             let of = Source { upstream: name, source: "http" };
             pointers(&of, settings, findings);
             tls(&of, &settings.url.base, &settings.tls, findings);
+        }
+        Some(Settings::Consul(settings)) => {
+            let of = Source { upstream: name, source: "consul" };
+            tls(&of, &settings.address, &settings.tls, findings);
+        }
+        Some(Settings::Etcd(settings)) => {
+            let of = Source { upstream: name, source: "etcd" };
+            user(&of, settings, findings);
+            let members = &settings.endpoints;
+            if let Some(member) = members.iter().find(|member| member.is_secure()).or(members.first()) {
+                tls(&of, member, &settings.tls, findings);
+            }
         }
     }
 }
@@ -71,6 +83,14 @@ fn pointers(of: &Source<'_>, settings: &http::Settings, findings: &mut Findings<
                 of.refuse(findings, &[key], message);
             }
         }
+    }
+}
+
+fn user(of: &Source<'_>, settings: &etcd::Settings, findings: &mut Findings<'_>) {
+    match (settings.username.is_empty(), settings.password_file.as_os_str().is_empty()) {
+        (false, true) => of.refuse(findings, &["username"], "`username` needs `password_file`"),
+        (true, false) => of.refuse(findings, &["password_file"], "`password_file` needs `username`"),
+        (true, true) | (false, false) => {}
     }
 }
 

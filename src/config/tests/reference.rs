@@ -105,6 +105,10 @@ fn every_key_stands_in_the_reference() {
         ("[upstream.by_file.discover.file]", keys_of::<discovery::file::Settings>()),
         ("[upstream.by_http.discover.http]", without(keys_of::<discovery::http::Settings>(), &["tls"])),
         ("[upstream.by_http.discover.http.tls]", keys_of::<discovery::client::Tls>()),
+        ("[upstream.by_consul.discover.consul]", without(keys_of::<discovery::consul::Settings>(), &["tls"])),
+        ("[upstream.by_consul.discover.consul.tls]", keys_of::<discovery::client::Tls>()),
+        ("[upstream.by_etcd.discover.etcd]", without(keys_of::<discovery::etcd::Settings>(), &["tls"])),
+        ("[upstream.by_etcd.discover.etcd.tls]", keys_of::<discovery::client::Tls>()),
         ("[upstream.users.budget]", keys_of::<super::super::upstream::Budget>()),
     ];
     for (header, keys) in tables {

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::failure::{Failure, Kind};
 
 pub use base::{Base, Url};
-pub use options::{Tls, Token};
+pub use options::{Secret, Tls, Token};
 pub use stream::Lines;
 
 use connect::Connect;
@@ -144,6 +144,11 @@ impl Client {
     /// Where it asks, without secrets.
     pub fn base(&self) -> &Base {
         &self.base
+    }
+
+    /// From now on this is shown with every request.
+    pub fn set_token(&mut self, token: Token) {
+        self.token = token;
     }
 
     /// Sends the request and reads the whole answer. Cancel-safe.

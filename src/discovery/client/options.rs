@@ -108,6 +108,16 @@ impl Token {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
 
+impl Secret {
+    /// The content of a file without the space around it.
+    ///
+    /// # Errors
+    /// When it can not be read, or is no text.
+    pub async fn read(file: &Path) -> Result<Secret, Failure> {
+        content(file).await.map(Secret)
+    }
+}
+
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
@@ -116,7 +126,7 @@ impl std::fmt::Debug for Secret {
 
 async fn content(file: &Path) -> Result<String, Failure> {
     let unreadable = |error: io::Error| {
-        Failure::because(Kind::Denied, format!("the token in {} can not be read", file.display()), error)
+        Failure::because(Kind::Denied, format!("the secret in {} can not be read", file.display()), error)
     };
     let text = tokio::fs::read(file).await.map_err(unreadable)?;
     if text.len() > MOST_BYTES {

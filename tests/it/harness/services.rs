@@ -18,6 +18,19 @@ pub fn fixtures() -> Option<PathBuf> {
     None
 }
 
+/// A file that scripts/provision has made. `None`, said aloud, when it is not there.
+pub fn provisioned(file: &str) -> Option<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = set("TIDEGATE_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("tidegate")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache/tidegate")));
+    let found = cache.map(|cache| cache.join(file)).filter(|file| file.exists());
+    if found.is_none() {
+        skip(&format!("there is no {file}; run scripts/provision"));
+    }
+    found
+}
+
 /// Says that a test does not run; a failure where real components are required.
 pub fn skip(why: &str) {
     let is_required =
