@@ -50,5 +50,11 @@ find_python() { [ -x "$cache/venv/bin/python" ] && echo "$cache/venv/bin/python"
 # Prints the directory with the interop `client` and `server` of grpc-go.
 find_interop() { [ -x "$cache/interop/client" ] && [ -x "$cache/interop/server" ] && echo "$cache/interop"; }
 
+# Prints the directory with `consul`, `etcd` and `etcdctl`.
+find_registries() {
+  [ -x "$cache/registries/consul" ] && [ -x "$cache/registries/etcd" ] && [ -x "$cache/registries/etcdctl" ] &&
+    echo "$cache/registries"
+}
+
 # The root file system in which tests/systemd/boot starts systemd.
 root_filesystem() { echo "$cache/root-$(. /etc/os-release && echo "${VERSION_CODENAME:-unknown}")"; }
