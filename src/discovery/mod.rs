@@ -23,6 +23,8 @@ mod store;
 
 pub mod file;
 pub mod http;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 
 pub use failure::{Failure, Kind};
 pub use feed::Feed;
@@ -58,6 +60,9 @@ pub enum Settings {
     File(file::Settings),
     /// A registry that is asked over HTTP.
     Http(Box<http::Settings>),
+    /// A Service of Kubernetes.
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(Box<kubernetes::Settings>),
 }
 
 /// The source of an upstream. Touches neither network nor disk.
@@ -65,5 +70,7 @@ pub fn build(upstream: &str, settings: &Settings) -> Box<dyn Source> {
     match settings {
         Settings::File(settings) => Box::new(file::File::new(settings.clone())),
         Settings::Http(settings) => Box::new(http::Http::new(upstream, (**settings).clone())),
+        #[cfg(feature = "kubernetes")]
+        Settings::Kubernetes(settings) => Box::new(kubernetes::Kubernetes::new((**settings).clone())),
     }
 }

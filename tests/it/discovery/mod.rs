@@ -8,6 +8,8 @@ mod background;
 mod endpoints;
 mod file;
 mod http;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod load;
 mod relay;
 
