@@ -3,6 +3,8 @@
 CARGO ?= cargo
 # nextest when it is installed, else cargo.
 TEST_RUNNER ?= $(if $(shell command -v cargo-nextest),nextest,cargo)
+# The optional parts that the shipped binary has.
+FEATURES ?= kubernetes
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 BINARY := $(TARGET)/release/tidegate
 
@@ -15,8 +17,8 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 export SUITES ?= ../shared/suites
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-consul demo-etcd run test check suites fuzz cost bench bench-latency bench-scale microbench pgo release \
-	install provision fixtures clean
+.PHONY: help demo demo-consul demo-etcd demo-kubernetes run test check suites fuzz cost bench bench-latency bench-scale \
+	microbench pgo release install provision fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +34,8 @@ demo-consul demo-etcd: demo-%: release fixtures
 	scripts/demo-registry $* $(if $(CHECK),--check)
 demo-consul: ## a service of a real Consul that grows and shrinks (CHECK=1: only check)
 demo-etcd: ## the same with a real etcd
+demo-kubernetes: release fixtures ## a Service of Kubernetes that grows and shrinks, with a real API server (CHECK=1: only check)
+	scripts/demo-kubernetes $(if $(CHECK),--check)
 
 run: release ## build, then run CONFIG=proxy.toml
 	$(BINARY) run --config $(CONFIG)
@@ -45,7 +49,8 @@ check: ## format, lints, documentation, licences, scripts; no test
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps
+	$(CARGO) clippy --all-targets --features $(FEATURES) -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --no-deps --features $(FEATURES)
 	scripts/check-tree
 
 suites: release ## conformance checkers from outside the project (SUITES=directory), against the release binary
@@ -73,7 +78,7 @@ pgo: ## a release binary optimised by a training run, target/pgo/tidegate; takes
 	scripts/pgo
 
 release: ## the binary as it is shipped
-	$(CARGO) build --release
+	$(CARGO) build --release --features $(FEATURES)
 
 install: release ## binary, units, example configuration into DESTDIR and PREFIX
 	scripts/install $(BINARY)
@@ -87,4 +92,4 @@ fixtures: ## build the Go services that stand behind the proxy in tests
 clean: ## remove what was built; the cache of provision stays
 	$(CARGO) clean
 
-export DESTDIR PREFIX SYSCONFDIR UNITDIR
+export DESTDIR PREFIX SYSCONFDIR UNITDIR FEATURES

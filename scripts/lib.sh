@@ -56,5 +56,8 @@ find_registries() {
     echo "$cache/registries"
 }
 
+# Prints the directory with `kube-apiserver`.
+find_kubernetes() { [ -x "$cache/kubernetes/kube-apiserver" ] && echo "$cache/kubernetes"; }
+
 # The root file system in which tests/systemd/boot starts systemd.
 root_filesystem() { echo "$cache/root-$(. /etc/os-release && echo "${VERSION_CODENAME:-unknown}")"; }

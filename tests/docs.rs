@@ -70,7 +70,7 @@ fn every_configuration_of_the_documents_is_valid() {
     let (fragments, whole): (Vec<_>, Vec<_>) =
         blocks("toml").into_iter().partition(|block| block.label.contains("fragment"));
     let mut wrong = Vec::new();
-    for block in &whole {
+    for block in whole.iter().filter(|block| is_built_with_all_of(block)) {
         // Relative paths and includes start beside the example in the root.
         if let Err(report) =
             tidegate::config::parse(&block.text, &root().join("example.toml"), &|_| Some("value".to_owned()))
@@ -91,6 +91,11 @@ fn every_configuration_of_the_documents_is_valid() {
         fragments.len(),
         documents().len()
     );
+}
+
+/// Whether this binary has the optional parts that a configuration asks for.
+fn is_built_with_all_of(block: &Block) -> bool {
+    cfg!(feature = "kubernetes") || !block.text.contains("kubernetes = {")
 }
 
 #[test]

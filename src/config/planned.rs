@@ -24,8 +24,13 @@ enum Rule {
     Values(&'static [&'static str]),
     /// A table that has one of these keys.
     TableWith(&'static [&'static str]),
+    /// This value of the key, which needs the cargo feature of the same name.
+    #[cfg(not(feature = "kubernetes"))]
+    Feature(&'static str),
 }
 
+#[cfg(not(feature = "kubernetes"))]
+use Rule::Feature;
 use Rule::{KeyUnless, TableWith, Values};
 
 const fn planned(path: &'static str, rule: Rule) -> Planned {
@@ -57,7 +62,9 @@ const PLANNED: &[Planned] = &[
         ]),
     ),
     planned("upstream.*.endpoints.zone", KeyUnless(&[""])),
-    planned("upstream.*.discover", Values(&["dns", "kubernetes", "docker"])),
+    planned("upstream.*.discover", Values(&["dns", "docker"])),
+    #[cfg(not(feature = "kubernetes"))]
+    planned("upstream.*.discover", Feature("kubernetes")),
     planned("upstream.*.balance", Values(&["adaptive", "peak_ewma", "ring_hash", "maglev"])),
     planned("upstream.*.slow_start", KeyUnless(&["0", "0s"])),
     planned("upstream.*.zone", KeyUnless(&[""])),
@@ -80,40 +87,55 @@ pub(super) struct Refused {
 pub(super) fn refuse(tree: &mut DeTable<'_>) -> Vec<Refused> {
     let mut refused = Vec::new();
     tree::walk(tree, &mut |visit| {
-        let Some(planned) = PLANNED.iter().find(|planned| matches(planned.path, visit.path)) else {
-            return Keep::Yes;
-        };
+        let mut entries = PLANNED.iter().filter(|planned| matches(planned.path, visit.path));
         let owner = visit.owner;
-        let mut refuse = |span, what: &str| refused.push(Refused { span, owner, message: sentence(what) });
-        match planned.rule {
+        let mut refuse = |span, message| refused.push(Refused { span, owner, message });
+        let keeps = entries.all(|planned| match planned.rule {
             KeyUnless(values) => {
                 let written = text_of(visit.value.get_ref());
                 if !written.is_some_and(|written| values.contains(&written.as_str())) {
-                    refuse(visit.key, visit.path.last().map_or("", String::as_str));
+                    let name = visit.path.last().map_or("", String::as_str);
+                    refuse(visit.key.clone(), sentence(name));
                 }
-                Keep::No
+                false
             }
             Values(values) => match choice(visit.value.get_ref()).filter(|choice| values.contains(choice)) {
                 Some(choice) => {
-                    refuse(visit.value.span(), choice);
-                    Keep::No
+                    refuse(visit.value.span(), sentence(choice));
+                    false
                 }
-                None => Keep::Yes,
+                None => true,
             },
             TableWith(keys) => {
                 let table = visit.value.get_ref().as_table();
                 let mut kinds = table.into_iter().flat_map(DeTable::keys);
                 match kinds.find(|kind| keys.contains(&kind.get_ref().as_ref())) {
                     Some(kind) => {
-                        refuse(kind.span(), kind.get_ref());
-                        Keep::No
+                        refuse(kind.span(), sentence(kind.get_ref()));
+                        false
                     }
-                    None => Keep::Yes,
+                    None => true,
                 }
             }
-        }
+            #[cfg(not(feature = "kubernetes"))]
+            Feature(name) => match choice(visit.value.get_ref()) == Some(name) {
+                true => {
+                    refuse(visit.value.span(), lacking(name));
+                    false
+                }
+                false => true,
+            },
+        });
+        if keeps { Keep::Yes } else { Keep::No }
     });
     refused
+}
+
+#[cfg(not(feature = "kubernetes"))]
+fn lacking(feature: &str) -> String {
+    format!(
+        "this binary was built without `{feature}`; `cargo build --release --features {feature}` has it, and so have releases"
+    )
 }
 
 fn sentence(what: &str) -> String {
@@ -135,6 +157,8 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
     PLANNED.iter().flat_map(|planned| match planned.rule {
         KeyUnless(_) => vec![planned.path.rsplit('.').next().unwrap_or_default()],
         Values(names) | TableWith(names) => names.to_vec(),
+        #[cfg(not(feature = "kubernetes"))]
+        Feature(_) => Vec::new(),
     })
 }
 

@@ -66,7 +66,7 @@ pub(super) fn resolve_paths(tree: &mut DeTable<'_>, directory: &Path) {
         let prefix = match path.as_slice() {
             ["listener", _, "tls", "certificates", "cert" | "key"] => "",
             ["upstream", _, "tls", "ca" | "client_cert" | "client_key"] => "",
-            ["upstream", _, "discover", _, "path" | "token_file" | "password_file"] => "",
+            ["upstream", _, "discover", _, "path" | "token_file" | "password_file" | "kubeconfig"] => "",
             ["upstream", _, "discover", _, "tls", "ca" | "client_cert" | "client_key"] => "",
             ["server", "state_dir"] => "",
             ["listener", _, "tls", "client_ca" | "client_crl"] => "",

@@ -74,6 +74,31 @@ fn the_environment_fills_strings_and_a_doubled_dollar_does_not() {
     assert_eq!(route.respond.as_ref().expect("it responds").get_ref().body, "${HOME_HOST}");
 }
 
+const OF_KUBERNETES: &str = "[listener.web]\nbind = \"127.0.0.1:80\"\n[[route]]\nto = \"users\"\n[upstream.users]\n\
+     discover = { kubernetes = { service = \"default/users\", kubeconfig = \"a/config\" } }\n";
+
+#[cfg(not(feature = "kubernetes"))]
+#[test]
+fn a_source_that_this_binary_lacks_is_refused_by_the_name_of_its_feature() {
+    let report = read(OF_KUBERNETES).expect_err("it is not there").to_string();
+    assert!(report.contains("this binary was built without `kubernetes`"), "{report}");
+    assert!(report.contains("--features kubernetes"), "{report}");
+    assert!(!report.contains("has no endpoint"), "one error is enough: {report}");
+}
+
+#[cfg(feature = "kubernetes")]
+#[test]
+fn a_kubeconfig_is_found_from_the_file_that_names_it() {
+    let directory = directory(&[("proxy.toml", OF_KUBERNETES)]);
+    let config = load(&directory.path().join("proxy.toml")).expect("it is valid");
+    match config.upstreams["users"].discover.on() {
+        Some(crate::discovery::Settings::Kubernetes(settings)) => {
+            assert_eq!(settings.kubeconfig, directory.path().join("a/config"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A directory with these files.
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
     let directory = tempfile::tempdir().expect("a directory");

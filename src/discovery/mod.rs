@@ -26,6 +26,8 @@ pub mod consul;
 pub mod etcd;
 pub mod file;
 pub mod http;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 
 pub use failure::{Failure, Kind};
 pub use feed::Feed;
@@ -72,6 +74,9 @@ pub enum Settings {
     Consul(Box<consul::Settings>),
     /// Keys of etcd.
     Etcd(Box<etcd::Settings>),
+    /// A Service of Kubernetes.
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(Box<kubernetes::Settings>),
 }
 
 /// The source of an upstream. Touches neither network nor disk.
@@ -81,5 +86,7 @@ pub fn build(upstream: &str, settings: &Settings) -> Box<dyn Source> {
         Settings::Http(settings) => Box::new(http::Http::new(upstream, (**settings).clone())),
         Settings::Consul(settings) => Box::new(consul::Consul::new((**settings).clone())),
         Settings::Etcd(settings) => Box::new(etcd::Etcd::new((**settings).clone())),
+        #[cfg(feature = "kubernetes")]
+        Settings::Kubernetes(settings) => Box::new(kubernetes::Kubernetes::new((**settings).clone())),
     }
 }

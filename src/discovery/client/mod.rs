@@ -23,6 +23,8 @@ use super::failure::{Failure, Kind};
 
 pub use base::{Base, Url};
 pub use options::{Secret, Tls, Token};
+#[cfg(feature = "kubernetes")]
+pub use stream::LineBuffer;
 pub use stream::Lines;
 
 use connect::Connect;
@@ -121,13 +123,18 @@ impl Answer {
     }
 }
 
-/// What a status that is no success means.
-fn refusal(status: u16, body: &[u8]) -> Failure {
-    let kind = match status {
+/// What sort of failure a status is.
+pub(super) fn kind_of(status: u16) -> Kind {
+    match status {
         401 | 403 => Kind::Denied,
         404 => Kind::Missing,
         _ => Kind::Refused,
-    };
+    }
+}
+
+/// What a status that is no success means.
+fn refusal(status: u16, body: &[u8]) -> Failure {
+    let kind = kind_of(status);
     let said = String::from_utf8_lossy(body.get(..TOLD).unwrap_or(body)).trim().to_owned();
     match said.is_empty() {
         true => Failure::new(kind, format!("status {status}")),

@@ -65,15 +65,12 @@ impl Reading {
 #[derive(Debug)]
 pub struct Lines {
     reading: Reading,
-    /// What has come and is no whole line yet.
-    buffer: Vec<u8>,
-    /// How much of the buffer has been searched.
-    searched: usize,
+    buffer: LineBuffer,
 }
 
 impl Lines {
     pub(super) fn new(reading: Reading) -> Lines {
-        Lines { reading, buffer: Vec::new(), searched: 0 }
+        Lines { reading, buffer: LineBuffer::default() }
     }
 
     /// The header fields of the answer.
@@ -88,31 +85,60 @@ impl Lines {
     /// Silence for that long, a connection that breaks, a line of more than 4 MiB.
     pub async fn next(&mut self, idle: Duration) -> Result<Option<Vec<u8>>, Failure> {
         loop {
-            let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
-            if let Some(end) = memchr::memchr(b'\n', unsearched) {
-                let rest = self.buffer.split_off(self.searched + end + 1);
-                let mut line = std::mem::replace(&mut self.buffer, rest);
-                self.searched = 0;
-                line.pop();
+            if let Some(line) = self.buffer.line()? {
                 return Ok(Some(line));
-            }
-            self.searched = self.buffer.len();
-            if self.buffer.len() > LONGEST_LINE {
-                return Err(too_large(LONGEST_LINE));
             }
             let piece = timeout(idle, self.reading.piece()).await.map_err(|_| {
                 let (base, seconds) = (&self.reading.base, idle.as_secs());
                 Failure::new(Kind::Timeout, format!("no word from {base} for {seconds} s"))
             })??;
             match piece {
-                Some(piece) => self.buffer.extend_from_slice(&piece),
-                None if self.buffer.is_empty() => return Ok(None),
-                None => {
-                    self.searched = 0;
-                    return Ok(Some(std::mem::take(&mut self.buffer)));
-                }
+                Some(piece) => self.buffer.push(&piece),
+                None => return Ok(self.buffer.rest()),
             }
         }
+    }
+}
+
+/// What has come of a stream of lines.
+#[derive(Debug, Default)]
+pub struct LineBuffer {
+    /// What is no whole line yet, behind lines that were not taken.
+    buffer: Vec<u8>,
+    /// How much of the buffer has been searched.
+    searched: usize,
+}
+
+impl LineBuffer {
+    /// Adds what has come.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.buffer.extend_from_slice(piece);
+    }
+
+    /// The next whole line without its end.
+    ///
+    /// # Errors
+    /// A line of more than 4 MiB.
+    pub fn line(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
+        if let Some(end) = memchr::memchr(b'\n', unsearched) {
+            let rest = self.buffer.split_off(self.searched + end + 1);
+            let mut line = std::mem::replace(&mut self.buffer, rest);
+            self.searched = 0;
+            line.pop();
+            return Ok(Some(line));
+        }
+        self.searched = self.buffer.len();
+        match self.buffer.len() > LONGEST_LINE {
+            true => Err(too_large(LONGEST_LINE)),
+            false => Ok(None),
+        }
+    }
+
+    /// What stands behind the last line end.
+    fn rest(&mut self) -> Option<Vec<u8>> {
+        self.searched = 0;
+        Some(std::mem::take(&mut self.buffer)).filter(|rest| !rest.is_empty())
     }
 }
 

@@ -16,14 +16,18 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// So many, which accept when this returns.
+    /// So many, which accept when this returns; on one port, as pods do, unless another test has it.
     pub fn start(count: usize) -> Endpoints {
         let background = Background::start();
         let running = background.handle.block_on(async {
-            let mut running = Vec::new();
+            let mut running: Vec<(SocketAddr, JoinHandle<()>)> = Vec::new();
             for number in 0..count {
                 let ip = Ipv4Addr::new(127, 9, (number / 250) as u8, (number % 250 + 1) as u8);
-                let listener = TcpListener::bind((ip, 0)).await.expect("loopback takes any address");
+                let port = running.first().map_or(0, |(place, _)| place.port());
+                let listener = match TcpListener::bind((ip, port)).await {
+                    Ok(listener) => listener,
+                    Err(_taken) => TcpListener::bind((ip, 0)).await.expect("loopback takes any address"),
+                };
                 let place = listener.local_addr().expect("it is bound");
                 running.push((place, tokio::spawn(serve(listener, place))));
             }

@@ -11,6 +11,8 @@ mod endpoints;
 mod etcd;
 mod file;
 mod http;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod load;
 mod push;
 mod relay;
