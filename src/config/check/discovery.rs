@@ -10,6 +10,8 @@ use crate::discovery::{Settings, etcd, http};
 pub(super) fn check(name: &Spanned<String>, upstream: &Upstream, findings: &mut Findings<'_>) {
     match upstream.discover.on() {
         None | Some(Settings::File(_)) => {}
+        #[cfg(feature = "kubernetes")]
+        Some(Settings::Kubernetes(_)) => {}
         Some(Settings::Http(settings)) => {
             let of = Source { upstream: name, source: "http" };
             pointers(&of, settings, findings);
