@@ -54,6 +54,8 @@ struct Document {
 #[derive(Serialize, Deserialize)]
 struct Record {
     address: String,
+    #[serde(default)]
+    host: String,
     weight: u32,
     priority: u32,
     zone: String,
@@ -86,6 +88,7 @@ impl Store {
             match record.address.parse() {
                 Ok(location) => draft.add(Found {
                     location,
+                    host: record.host,
                     weight: Weight(record.weight),
                     priority: record.priority,
                     zone: record.zone,
@@ -130,6 +133,7 @@ impl Store {
 fn record(found: &Found) -> Record {
     Record {
         address: found.location.to_string(),
+        host: found.host.clone(),
         weight: found.weight.0,
         priority: found.priority,
         zone: found.zone.clone(),
@@ -150,7 +154,13 @@ mod tests {
         let mut draft = Draft::default();
         let mut found = Found::at("10.0.0.1:80".parse().unwrap());
         found.metadata.insert("version".to_owned(), "2".to_owned());
-        draft.add(Found { weight: Weight(7), priority: 2, zone: "a".to_owned(), ..found });
+        draft.add(Found {
+            host: "a.example".to_owned(),
+            weight: Weight(7),
+            priority: 2,
+            zone: "a".to_owned(),
+            ..found
+        });
         draft.add_at("users.internal:80");
         let set = draft.finish().unwrap();
         store.save("users", "file x", &set).unwrap();

@@ -102,15 +102,11 @@ impl Roster {
         self.entries().filter_map(name).collect()
     }
 
-    /// Takes the addresses of a name. No address at all is taken for a failure of the resolver:
-    /// the last ones stay.
+    /// Takes the addresses of a name: all that it has from now on.
     pub fn resolve(&mut self, host: &str, port: u16, addresses: &[SocketAddr]) -> Change {
         // Resolvers rotate their answers; the order must not look like a change.
         let addresses: BTreeSet<SocketAddr> = addresses.iter().copied().collect();
         let mut change = Change::Same;
-        if addresses.is_empty() {
-            return change;
-        }
         let wanted = Location::Name(host.to_owned(), port);
         let known = Known::of(Some(self));
         let fresh = addresses.iter().map(|address| Endpoint::resolved(host, *address));
@@ -184,7 +180,10 @@ impl Known {
     /// The entry of a place, with what is known of it.
     fn entry(&self, place: &Found) -> Entry {
         let endpoints = match &place.location {
-            Location::Ip(address) => vec![self.or(Endpoint::new((*address).into()))],
+            Location::Ip(address) if place.host.is_empty() => {
+                vec![self.or(Endpoint::new((*address).into()))]
+            }
+            Location::Ip(address) => vec![self.or(Endpoint::resolved(&place.host, *address))],
             Location::Unix(path) => vec![self.or(Endpoint::new(Address::Unix(path.clone())))],
             Location::Name(..) => self.names.get(&place.location).cloned().unwrap_or_default(),
         };
@@ -244,11 +243,24 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_answer_keeps_the_last_good_one() {
+    fn a_name_may_lose_all_of_its_addresses() {
         let mut roster = roster(&["api.example:80"], None);
         roster.resolve("api.example", 80, &addresses(&["10.0.0.2:80"]));
-        assert_eq!(roster.resolve("api.example", 80, &[]), Change::Same);
+        assert_eq!(roster.resolve("api.example", 80, &[]), Change::Changed);
+        assert_eq!(names(&roster), [""; 0]);
+        assert_eq!(roster.names(), [(("api.example".to_owned(), 80), 0)].into());
+    }
+
+    #[test]
+    fn a_discovered_address_may_have_the_name_that_led_to_it() {
+        let mut roster = roster(&[], None);
+        let mut draft = Draft::default();
+        let place = "10.0.0.2:80".parse().unwrap();
+        draft.add(Found { host: "api.example".to_owned(), ..Found::at(place) });
+        roster.discover(&draft.finish().unwrap());
         assert_eq!(names(&roster), ["10.0.0.2:80 (api.example)"]);
+        assert_eq!(roster.members()[0].endpoint.host(), "api.example");
+        assert_eq!(roster.names(), [].into());
     }
 
     #[test]

@@ -18,12 +18,17 @@ pub struct Endpoints {
 impl Endpoints {
     /// So many, which accept when this returns.
     pub fn start(count: usize) -> Endpoints {
+        Endpoints::at_port(0, count)
+    }
+
+    /// The same, all of them at one port.
+    pub fn at_port(port: u16, count: usize) -> Endpoints {
         let background = Background::start();
         let running = background.handle.block_on(async {
             let mut running = Vec::new();
             for number in 0..count {
                 let ip = Ipv4Addr::new(127, 9, (number / 250) as u8, (number % 250 + 1) as u8);
-                let listener = TcpListener::bind((ip, 0)).await.expect("loopback takes any address");
+                let listener = TcpListener::bind((ip, port)).await.expect("loopback takes any address");
                 let place = listener.local_addr().expect("it is bound");
                 running.push((place, tokio::spawn(serve(listener, place))));
             }

@@ -5,6 +5,7 @@
 //! the same, since no timer of the proxy depends on their length.
 
 mod background;
+mod dns;
 mod endpoints;
 mod file;
 mod http;
