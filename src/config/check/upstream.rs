@@ -4,11 +4,9 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
-use super::Findings;
+use super::{Findings, discovery};
 use crate::config::Config;
 use crate::config::upstream::{Protocol, Upstream};
-use crate::discovery::Settings as Discover;
-use crate::discovery::dns::{Records, Settings as Dns};
 use crate::endpoint::Location;
 use crate::health::settings::{Check, CheckKind};
 use crate::net::connector::name_of;
@@ -19,9 +17,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
     for (name, upstream) in &config.upstreams {
         endpoints(name, upstream, findings);
         tls(name, upstream, findings);
-        if let Switch::On(Discover::Dns(settings)) = &upstream.discover {
-            dns(name, settings, findings);
-        }
+        discovery::check(name, upstream, findings);
         if let Switch::On(check) = &upstream.health {
             health(name, upstream, check, findings);
         }
@@ -55,28 +51,6 @@ fn endpoints(name: &Spanned<String>, upstream: &Upstream, findings: &mut Finding
                 format!("endpoint `{address}` stands twice in the list; give it a `weight` instead"),
             );
         }
-    }
-}
-
-fn dns(name: &Spanned<String>, settings: &Dns, findings: &mut Findings<'_>) {
-    let place = |findings: &Findings<'_>, key| {
-        let path = ["upstream", name.get_ref(), "discover", "dns", key];
-        findings.written(&path).unwrap_or(name.span())
-    };
-    match (settings.records, settings.port) {
-        (Records::A, None) => {
-            let span = place(findings, "name");
-            findings.add(span, "addresses have no port; write `port = 8080`, or `type = \"srv\"`");
-        }
-        (Records::Srv, Some(_)) => {
-            let span = place(findings, "port");
-            findings.add(span, "`port` has no effect with `type = \"srv\"`: the records say it");
-        }
-        (Records::A, Some(_)) | (Records::Srv, None) => {}
-    }
-    if settings.min_ttl.get() > settings.max_ttl.get() {
-        let span = place(findings, "min_ttl");
-        findings.add(span, "`min_ttl` is longer than `max_ttl`");
     }
 }
 

@@ -7,12 +7,13 @@ use std::time::Duration;
 use hickory_proto::rr::rdata::SRV;
 use hickory_proto::rr::{Name, RData, Record};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::answer::lives;
 use super::host::{Host, address, usable};
 use super::question::{Question, Wanted};
 use super::setup::{Resolver, Setup};
-use super::{Answer, LookupError};
+use super::{Answer, LONGEST, LookupError};
 
 /// Hosts that are asked for at the same time.
 const AT_ONCE: usize = 16;
@@ -44,6 +45,8 @@ pub struct Service {
 struct Known {
     host: Host,
     addresses: Vec<IpAddr>,
+    /// Until when they hold.
+    until: Option<Instant>,
 }
 
 /// The addresses of hosts, and how long they hold.
@@ -57,8 +60,8 @@ impl Service {
 
     /// Its targets in the order of their priority and name; none when there is no such service, or
     /// it says so with the target ".". Addresses that came along with the answer are used; for the
-    /// rest their hosts are asked for, and one that can not be asked for has those of before.
-    /// Cancel-safe; every wait in it has a deadline.
+    /// rest their hosts are asked for when their time to live is over, and one that can not be asked
+    /// for has those of before. Cancel-safe; every wait in it has a deadline.
     ///
     /// # Errors
     /// When the service, or every one of its hosts, can not be asked for.
@@ -73,19 +76,25 @@ impl Service {
         let wanted: BTreeSet<Name> = services.iter().map(|service| service.target.clone()).collect();
         self.hosts.retain(|name, _| wanted.contains(name));
         let mut found = sent_along(&wanted, &more);
-        let missing = wanted.into_iter().filter(|name| !found.contains_key(name)).collect();
-        let asked = self.look_up(missing, &setup).await?;
+        let now = Instant::now();
+        let missing: Vec<Name> = wanted.into_iter().filter(|name| !found.contains_key(name)).collect();
+        let (fresh, old) = missing.into_iter().partition(|name| self.is_fresh(name, now));
+        found.extend(self.known(fresh, now));
+        let (asked, failed) = self.look_up(old, &setup).await;
         found.extend(asked);
+        if let (Some(error), true) = (failed, found.is_empty()) {
+            return Err(error);
+        }
         let ttl = found.values().map(|(_, ttl)| *ttl).fold(answer.ttl, Duration::min);
-        self.remember(&found);
+        self.remember(&found, now);
         let mut records: Vec<Target> = services.iter().map(|service| target(service, &found)).collect();
         records.sort();
         records.dedup();
         Ok(Answer { records, ttl, exists: answer.exists })
     }
 
-    /// Asks for these hosts. Fails when none of them could be asked for, now or before.
-    async fn look_up(&mut self, names: Vec<Name>, setup: &Setup) -> Result<Addresses, LookupError> {
+    /// Asks for these hosts. The failure is one of a host of which nothing was known before.
+    async fn look_up(&mut self, names: Vec<Name>, setup: &Setup) -> (Addresses, Option<LookupError>) {
         let (mut found, mut failed) = (Addresses::new(), None);
         let mut names = names.into_iter();
         let mut tasks = JoinSet::new();
@@ -108,23 +117,35 @@ impl Service {
             }
             self.hosts.insert(name, known);
         }
-        match failed {
-            Some(error) if found.is_empty() => Err(error),
-            Some(_) | None => Ok(found),
-        }
+        (found, failed)
     }
 
-    fn remember(&mut self, found: &Addresses) {
-        for (name, (addresses, _)) in found {
+    fn is_fresh(&self, name: &Name, now: Instant) -> bool {
+        self.hosts.get(name).is_some_and(|known| known.until.is_some_and(|until| until > now))
+    }
+
+    /// The addresses of hosts that were told a while ago and still hold.
+    fn known(&self, names: Vec<Name>, now: Instant) -> Addresses {
+        let known = |name: Name| {
+            let known = self.hosts.get(&name)?;
+            let rest = known.until?.saturating_duration_since(now);
+            Some((name, (known.addresses.clone(), rest)))
+        };
+        names.into_iter().filter_map(known).collect()
+    }
+
+    fn remember(&mut self, found: &Addresses, now: Instant) {
+        for (name, (addresses, ttl)) in found {
             let known = self.hosts.entry(name.clone()).or_insert_with(|| Known::new(name));
             known.addresses.clone_from(addresses);
+            known.until = now.checked_add((*ttl).min(LONGEST));
         }
     }
 }
 
 impl Known {
     fn new(name: &Name) -> Known {
-        Known { host: Host::new(&name.to_ascii()), addresses: Vec::new() }
+        Known { host: Host::new(&name.to_ascii()), addresses: Vec::new(), until: None }
     }
 
     async fn ask(mut self, name: Name, setup: Setup) -> (Name, Known, Result<Answer<IpAddr>, LookupError>) {

@@ -12,7 +12,7 @@ use super::*;
 use hostile::{Fault, Hostile};
 use knot::Knot;
 
-/// The time to live of all records, in seconds.
+/// The time to live of what changes, in seconds.
 const TTL: u64 = 1;
 
 /// A zone with services: each endpoint is an SRV record, and a host of its own.
@@ -36,7 +36,7 @@ impl Services {
     fn lines(place: SocketAddr) -> [String; 2] {
         let IpAddr::V4(ip) = place.ip() else { panic!("endpoints of the tests have IPv4 addresses") };
         let host = format!("h{:08x}p{}.test.", u32::from(ip), place.port());
-        [format!("{host} {TTL} A {ip}"), format!("u.test. {TTL} SRV 0 1 {} {host}", place.port())]
+        [format!("{host} 60 A {ip}"), format!("u.test. {TTL} SRV 0 1 {} {host}", place.port())]
     }
 }
 
