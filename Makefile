@@ -17,14 +17,17 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 export SUITES ?= ../shared/suites
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-consul demo-etcd demo-kubernetes run test check suites fuzz cost bench bench-latency bench-scale \
-	microbench pgo release install provision fixtures clean
+.PHONY: help demo demo-dns demo-consul demo-etcd demo-kubernetes run test check suites fuzz cost bench bench-latency \
+	bench-scale microbench pgo release install provision fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: release ## build, then show the proxy at work with endpoints of its own
 	$(BINARY) demo
+
+demo-dns: release fixtures ## endpoints that come and go in a DNS zone, with knot (CHECK=1: only check)
+	scripts/demo-dns $(if $(CHECK),--check)
 
 ifeq ($(filter run,$(MAKECMDGOALS))$(CONFIG),run)
 $(error which configuration? make run CONFIG=proxy.toml)

@@ -62,7 +62,7 @@ const PLANNED: &[Planned] = &[
         ]),
     ),
     planned("upstream.*.endpoints.zone", KeyUnless(&[""])),
-    planned("upstream.*.discover", Values(&["dns", "docker"])),
+    planned("upstream.*.discover", Values(&["docker"])),
     #[cfg(not(feature = "kubernetes"))]
     planned("upstream.*.discover", Feature("kubernetes")),
     planned("upstream.*.balance", Values(&["adaptive", "peak_ewma", "ring_hash", "maglev"])),

@@ -12,7 +12,7 @@ use super::set::Set;
 /// How long an answer is doubted that takes everything away, or that comes after an outage and takes
 /// more than half away. A registry that lost its data is filled again by the next heartbeats of its
 /// services, which come every 30 s at most in the usual ones.
-pub(super) const DOUBT: Duration = Duration::from_secs(60);
+pub const DOUBT: Duration = Duration::from_secs(60);
 
 /// Holds the set that is in use.
 ///

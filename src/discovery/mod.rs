@@ -23,6 +23,7 @@ mod set;
 mod store;
 
 pub mod consul;
+pub mod dns;
 pub mod etcd;
 pub mod file;
 pub mod http;
@@ -31,6 +32,7 @@ pub mod kubernetes;
 
 pub use failure::{Failure, Kind};
 pub use feed::Feed;
+pub use keeper::DOUBT;
 pub use pushed::{Kept, Push, Pushed};
 pub use reports::{Reports, Status};
 pub use set::{Draft, Found, Set};
@@ -66,6 +68,8 @@ pub trait Source: Debug + Send {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Settings {
+    /// A name in the DNS.
+    Dns(Box<dns::Settings>),
     /// A file that is watched.
     File(file::Settings),
     /// A registry that is asked over HTTP.
@@ -82,6 +86,7 @@ pub enum Settings {
 /// The source of an upstream. Touches neither network nor disk.
 pub fn build(upstream: &str, settings: &Settings) -> Box<dyn Source> {
     match settings {
+        Settings::Dns(settings) => Box::new(dns::Dns::new((**settings).clone())),
         Settings::File(settings) => Box::new(file::File::new(settings.clone())),
         Settings::Http(settings) => Box::new(http::Http::new(upstream, (**settings).clone())),
         Settings::Consul(settings) => Box::new(consul::Consul::new((**settings).clone())),

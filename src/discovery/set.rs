@@ -19,6 +19,9 @@ const TOLD: usize = 3;
 pub struct Found {
     /// Where it is.
     pub location: Location,
+    /// The host name that led to the address, which a certificate must be for; empty when there is
+    /// none but what stands in `location`.
+    pub host: String,
     /// Its share of the traffic; 0 = none.
     pub weight: Weight,
     /// Lower ones come first: the tier of an SRV record.
@@ -34,6 +37,7 @@ impl Found {
     pub fn at(location: Location) -> Found {
         Found {
             location,
+            host: String::new(),
             weight: Weight::default(),
             priority: 0,
             zone: String::new(),

@@ -56,6 +56,8 @@ struct Document {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Record {
     address: String,
+    #[serde(default)]
+    host: String,
     weight: u32,
     priority: u32,
     zone: String,
@@ -66,6 +68,7 @@ impl Record {
     pub(super) fn of(found: &Found) -> Record {
         Record {
             address: found.location.to_string(),
+            host: found.host.clone(),
             weight: found.weight.0,
             priority: found.priority,
             zone: found.zone.clone(),
@@ -77,6 +80,7 @@ impl Record {
         match self.address.parse() {
             Ok(location) => draft.add(Found {
                 location,
+                host: self.host,
                 weight: Weight(self.weight),
                 priority: self.priority,
                 zone: self.zone,
@@ -172,7 +176,13 @@ mod tests {
         let mut draft = Draft::default();
         let mut found = Found::at("10.0.0.1:80".parse().unwrap());
         found.metadata.insert("version".to_owned(), "2".to_owned());
-        draft.add(Found { weight: Weight(7), priority: 2, zone: "a".to_owned(), ..found });
+        draft.add(Found {
+            host: "a.example".to_owned(),
+            weight: Weight(7),
+            priority: 2,
+            zone: "a".to_owned(),
+            ..found
+        });
         draft.add_at("users.internal:80");
         let set = draft.finish().unwrap();
         store.save("users", "file x", &set).unwrap();

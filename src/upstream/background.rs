@@ -5,31 +5,26 @@
 //! so that the last user of an upstream ends them by letting go of it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 
-use tokio::net::lookup_host;
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, sleep, timeout};
-use tracing::{info, warn};
+use tokio::time::{Instant, sleep};
 
 use super::Upstream;
+use super::names::resolve;
 use super::roster::Name;
 use super::speech::Speech;
 use crate::config::upstream::Protocol;
 use crate::discovery::{Pushed, Set, Store};
-use crate::endpoint::{CheckRecord, Endpoint, Moment};
+use crate::endpoint::{CheckRecord, Endpoint};
 use crate::health::settings::Check;
 use crate::health::{self, Checker, Dial, HttpVersion, Judge};
 
 /// Between two looks at everything, in case nobody has told about a change: the standing of an
 /// endpoint may also be changed by an older upstream of the same name that still has exchanges.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
-
-/// Between two lookups of a name, and the longest that one may take.
-const RESOLVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Between two changes of what is discovered: a burst of them is taken together. The first one is
 /// taken at once.
@@ -174,51 +169,6 @@ async fn watch(upstream: Weak<Upstream>, endpoint: Arc<Endpoint>, checker: Arc<C
 /// An interval of 90 to 110 %, so that the checks of many endpoints and proxies spread out.
 fn jittered(interval: Duration, random: f64) -> Duration {
     interval.mul_f64(0.9 + 0.2 * random)
-}
-
-/// Looks one name up, at once and then again and again. A failure keeps the last addresses.
-async fn resolve(upstream: Weak<Upstream>, host: String, port: u16) {
-    let mut failing = false;
-    loop {
-        let begun = Moment::now();
-        let found = find(&host, port).await;
-        {
-            let Some(upstream) = upstream.upgrade() else { return };
-            let name = upstream.name();
-            match &found {
-                Ok(addresses) => upstream.set_addresses(&host, port, addresses),
-                Err(error) if !failing => warn!(upstream = name, host, %error, "name not resolved"),
-                Err(_) => {}
-            }
-            if failing && found.is_ok() {
-                info!(upstream = name, host, "name resolved again");
-            }
-            failing = found.is_err();
-            upstream.lookups.send_if_modified(|tried| tried.insert((host.clone(), port)));
-        }
-        let rest = RESOLVE_INTERVAL.saturating_sub(Moment::now().since(begun));
-        sleep(jittered(rest.max(Duration::from_secs(1)), fastrand::f64())).await;
-    }
-}
-
-/// Why a name has no addresses.
-#[derive(Debug, thiserror::Error)]
-enum LookupError {
-    #[error("{0}")]
-    Failed(#[source] std::io::Error),
-    #[error("no answer in time")]
-    Timeout,
-    #[error("no addresses")]
-    Empty,
-}
-
-async fn find(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
-    let answer = timeout(RESOLVE_INTERVAL, lookup_host((host, port))).await;
-    let addresses: Vec<_> = answer.map_err(|_| LookupError::Timeout)?.map_err(LookupError::Failed)?.collect();
-    match addresses.is_empty() {
-        true => Err(LookupError::Empty),
-        false => Ok(addresses),
-    }
 }
 
 #[cfg(test)]

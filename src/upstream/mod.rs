@@ -29,6 +29,7 @@ use crate::net::proxy_protocol::Greeting;
 mod background;
 mod budget;
 mod membership;
+mod names;
 mod push;
 mod roster;
 mod speech;
@@ -287,7 +288,7 @@ impl Upstream {
         }
     }
 
-    /// Takes the addresses of a name; none when it could not be resolved.
+    /// Takes the addresses of a name: all that it has from now on.
     fn set_addresses(&self, host: &str, port: u16, addresses: &[std::net::SocketAddr]) {
         let mut roster = self.roster();
         let change = roster.resolve(host, port, addresses);

@@ -140,14 +140,10 @@ impl Roster {
         self.entries.iter().filter_map(name).collect()
     }
 
-    /// Takes the addresses of a name. No address at all is taken for a failure of the resolver:
-    /// the last ones stay.
+    /// Takes the addresses of a name: all that it has from now on.
     pub fn resolve(&mut self, host: &str, port: u16, addresses: &[SocketAddr]) -> Change {
         // Resolvers rotate their answers; the order must not look like a change.
         let addresses: BTreeSet<SocketAddr> = addresses.iter().copied().collect();
-        if addresses.is_empty() {
-            return Change::Same;
-        }
         let wanted = Location::Name(host.to_owned(), port);
         let known = Known::of(Some(self));
         let fresh = addresses.iter().map(|address| Endpoint::resolved(host, *address));
@@ -194,10 +190,14 @@ impl Roster {
         let mut seen = HashSet::new();
         all.filter(|(_, place)| seen.insert(&place.location))
             .map(|(layer, place)| {
-                let place = pushed.get(&place.location).copied().unwrap_or(place);
+                // A push says nothing about the name that led to a place.
+                let place = match pushed.get(&place.location) {
+                    Some(pushed) => &Found { host: place.host.clone(), ..(*pushed).clone() },
+                    None => place,
+                };
                 let is_drained = self.push.drained.contains(&place.location);
                 let intake = if is_drained { Intake::Drained } else { Intake::Open };
-                Entry { place: place.clone(), layer, intake, endpoints: known.endpoints_of(&place.location) }
+                Entry { place: place.clone(), layer, intake, endpoints: known.endpoints_of(place) }
             })
             .collect()
     }
@@ -241,11 +241,14 @@ impl Known {
     }
 
     /// The endpoints that a place stands for, as far as they are known.
-    fn endpoints_of(&self, location: &Location) -> Vec<Arc<Endpoint>> {
-        match location {
-            Location::Ip(address) => vec![self.or(Endpoint::new((*address).into()))],
+    fn endpoints_of(&self, place: &Found) -> Vec<Arc<Endpoint>> {
+        match &place.location {
+            Location::Ip(address) if place.host.is_empty() => {
+                vec![self.or(Endpoint::new((*address).into()))]
+            }
+            Location::Ip(address) => vec![self.or(Endpoint::resolved(&place.host, *address))],
             Location::Unix(path) => vec![self.or(Endpoint::new(Address::Unix(path.clone())))],
-            Location::Name(..) => self.names.get(location).cloned().unwrap_or_default(),
+            Location::Name(..) => self.names.get(&place.location).cloned().unwrap_or_default(),
         }
     }
 
@@ -302,11 +305,24 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_answer_keeps_the_last_good_one() {
+    fn a_name_may_lose_all_of_its_addresses() {
         let mut roster = roster(&["api.example:80"], None);
         roster.resolve("api.example", 80, &addresses(&["10.0.0.2:80"]));
-        assert_eq!(roster.resolve("api.example", 80, &[]), Change::Same);
+        assert_eq!(roster.resolve("api.example", 80, &[]), Change::Changed);
+        assert_eq!(names(&roster), [""; 0]);
+        assert_eq!(roster.names(), [(("api.example".to_owned(), 80), 0)].into());
+    }
+
+    #[test]
+    fn a_discovered_address_may_have_the_name_that_led_to_it() {
+        let mut roster = roster(&[], None);
+        let mut draft = Draft::default();
+        let place = "10.0.0.2:80".parse().unwrap();
+        draft.add(Found { host: "api.example".to_owned(), ..Found::at(place) });
+        roster.discover(&Arc::new(draft.finish().unwrap()));
         assert_eq!(names(&roster), ["10.0.0.2:80 (api.example)"]);
+        assert_eq!(roster.members()[0].endpoint.host(), "api.example");
+        assert_eq!(roster.names(), [].into());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use toml::Spanned;
 use super::Findings;
 use crate::config::upstream::Upstream;
 use crate::discovery::client::{Base, Tls};
+use crate::discovery::dns::{self, Records};
 use crate::discovery::{Settings, etcd, http};
 
 pub(super) fn check(name: &Spanned<String>, upstream: &Upstream, findings: &mut Findings<'_>) {
@@ -12,6 +13,7 @@ pub(super) fn check(name: &Spanned<String>, upstream: &Upstream, findings: &mut 
         None | Some(Settings::File(_)) => {}
         #[cfg(feature = "kubernetes")]
         Some(Settings::Kubernetes(_)) => {}
+        Some(Settings::Dns(settings)) => dns(&Source { upstream: name, source: "dns" }, settings, findings),
         Some(Settings::Http(settings)) => {
             let of = Source { upstream: name, source: "http" };
             pointers(&of, settings, findings);
@@ -44,6 +46,25 @@ impl Source<'_> {
         let path = [&["upstream", self.upstream.get_ref().as_str(), "discover", self.source], keys].concat();
         let span = findings.written(&path).unwrap_or(self.upstream.span());
         findings.add(span, message);
+    }
+}
+
+fn dns(of: &Source<'_>, settings: &dns::Settings, findings: &mut Findings<'_>) {
+    match (settings.records, settings.port) {
+        (Records::A, None) => {
+            of.refuse(
+                findings,
+                &["name"],
+                "addresses have no port; write `port = 8080`, or `type = \"srv\"`",
+            );
+        }
+        (Records::Srv, Some(_)) => {
+            of.refuse(findings, &["port"], "`port` has no effect with `type = \"srv\"`: the records say it");
+        }
+        (Records::A, Some(_)) | (Records::Srv, None) => {}
+    }
+    if settings.min_ttl.get() > settings.max_ttl.get() {
+        of.refuse(findings, &["min_ttl"], "`min_ttl` is longer than `max_ttl`");
     }
 }
 

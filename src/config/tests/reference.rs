@@ -122,6 +122,7 @@ fn every_key_stands_in_the_reference() {
         ("[upstream.users.health]", keys_of::<Check>()),
         ("[upstream.users.outlier]", keys_of::<Outlier>()),
         ("[upstream.users.connections]", keys_of::<Connections>()),
+        ("[upstream.by_dns.discover.dns]", keys_of::<discovery::dns::Settings>()),
         ("[upstream.by_file.discover.file]", keys_of::<discovery::file::Settings>()),
         ("[upstream.by_http.discover.http]", without(keys_of::<discovery::http::Settings>(), &["tls"])),
         ("[upstream.by_http.discover.http.tls]", keys_of::<discovery::client::Tls>()),

@@ -7,6 +7,7 @@
 mod background;
 mod call;
 mod consul;
+mod dns;
 mod endpoints;
 mod etcd;
 mod file;

@@ -37,32 +37,33 @@ impl Proxy {
     /// The same, in a directory that holds files which the configuration names.
     #[track_caller]
     pub fn start_in(directory: TempDir, text: &str) -> Proxy {
-        Proxy::start_by(directory, text, "exec \"$@\"")
+        Proxy::start_by(&[], directory, text)
     }
 
-    /// The same, started by a script of the shell, which runs its arguments in the end.
+    /// The same, started by a program that becomes the one which stands behind its own arguments.
     #[track_caller]
-    pub fn start_by(directory: TempDir, text: &str, script: &str) -> Proxy {
-        let mut proxy = Proxy::spawn(directory, text, script);
+    pub fn start_by(starter: &[&str], directory: TempDir, text: &str) -> Proxy {
+        let mut proxy = Proxy::spawn(starter, directory, text);
         for _ in 1..TRIES {
             if proxy.is_accepting() {
                 return proxy;
             }
             let directory = std::mem::replace(&mut proxy.directory, TempDir::new().expect("a directory"));
             drop(proxy);
-            proxy = Proxy::spawn(directory, text, script);
+            proxy = Proxy::spawn(starter, directory, text);
         }
         assert!(proxy.is_accepting(), "the proxy does not accept:\n{}", proxy.log());
         proxy
     }
 
-    fn spawn(directory: TempDir, text: &str, script: &str) -> Proxy {
+    fn spawn(starter: &[&str], directory: TempDir, text: &str) -> Proxy {
         let (web, admin) = (free_address(), free_address());
         let file = directory.path().join("proxy.toml");
         std::fs::write(&file, complete(text, web, admin)).expect("the directory is ours");
         let output = |name| File::create(directory.path().join(name)).expect("the directory is ours");
-        let child = Command::new("sh")
-            .args(["-euc", script, "sh", env!("CARGO_BIN_EXE_tidegate"), "run", "--config"])
+        let words = [starter, &[env!("CARGO_BIN_EXE_tidegate"), "run", "--config"]].concat();
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .arg(&file)
             .current_dir(directory.path())
             .stdin(Stdio::null())

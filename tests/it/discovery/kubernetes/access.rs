@@ -113,6 +113,6 @@ fn in_a_pod_the_account_says_who_asks_and_where() {
     std::fs::write(users.directory.path().join("namespace"), &users.namespace).expect("it is ours");
     let text = config("{ kubernetes = { service = \"users\" } }");
     let script = as_in_a_pod(users.directory.path(), address);
-    let proxy = Proxy::start_by(TempDir::new().expect("a directory"), &text, &script);
+    let proxy = Proxy::start_by(&["sh", "-euc", &script, "sh"], TempDir::new().expect("a directory"), &text);
     answers(&proxy, endpoints.place(0));
 }

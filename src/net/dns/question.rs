@@ -1,0 +1,172 @@
+//! A name that is asked for again and again, and what stays of the last answer when a part fails.
+
+use std::time::Duration;
+
+use hickory_proto::rr::{Name, Record, RecordType};
+use tracing::debug;
+
+use super::answer::{Existence, Said, read};
+use super::exchange::{Reply, ask};
+use super::setup::Setup;
+use super::{Answer, LookupError};
+
+/// Most messages for one chain of names.
+const LONGEST_CHAIN: usize = 8;
+
+/// The kinds of records that make one answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// A and AAAA.
+    Addresses,
+    /// SRV.
+    Services,
+}
+
+impl Wanted {
+    fn kinds(self) -> (RecordType, Option<RecordType>) {
+        match self {
+            Wanted::Addresses => (RecordType::A, Some(RecordType::AAAA)),
+            Wanted::Services => (RecordType::SRV, None),
+        }
+    }
+}
+
+/// A name and what it stood for last.
+#[derive(Clone, Debug)]
+pub(super) struct Question {
+    name: String,
+    wanted: Wanted,
+    /// The full name that had records last.
+    full: Option<Name>,
+    /// The records of each kind that it had.
+    known: [Vec<Record>; 2],
+}
+
+/// Records, and those that the server sent along.
+pub(super) type Records = (Answer<Record>, Vec<Record>);
+
+impl Question {
+    pub(super) fn new(name: &str, wanted: Wanted) -> Question {
+        Question { name: name.to_owned(), wanted, full: None, known: Default::default() }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Asks under each full name that it may stand for, until one has records. Like in the C
+    /// library a server that is silent ends the search, and one that fails for a name does not;
+    /// except that then no later name may take the place of the one that was found before.
+    pub(super) async fn ask(&mut self, setup: &Setup) -> Result<Records, LookupError> {
+        let (mut absent, mut failed): (Option<Records>, _) = (None, None);
+        for full in setup.candidates(&self.name)? {
+            let is_known = self.full.as_ref() == Some(&full);
+            match self.ask_for(setup, &full).await {
+                Ok(found) if !found.0.records.is_empty() => {
+                    self.full = Some(full);
+                    return Ok(found);
+                }
+                Ok(nothing) => {
+                    absent = Some(match absent {
+                        Some((before, more)) => (both_absent(before, &nothing.0), more),
+                        None => nothing,
+                    });
+                }
+                Err(error) if is_known || !error.is_about_the_name() => return Err(error),
+                Err(error) => failed = Some(error),
+            }
+        }
+        match (absent, failed) {
+            (_, Some(error)) => Err(error),
+            (Some(nothing), None) => {
+                self.known = Default::default();
+                Ok(nothing)
+            }
+            (None, None) => Err(LookupError::Name(self.name.clone())),
+        }
+    }
+
+    /// All kinds of records of a full name. A kind that fails while the other one is there has its
+    /// last records.
+    async fn ask_for(&mut self, setup: &Setup, full: &Name) -> Result<Records, LookupError> {
+        let (first, second) = self.wanted.kinds();
+        let other = async {
+            match second {
+                Some(kind) => Some(chain(setup, full, kind).await),
+                None => None,
+            }
+        };
+        let (one, other) = tokio::join!(chain(setup, full, first), other);
+        if self.full.as_ref() != Some(full) {
+            self.known = Default::default();
+        }
+        let [known, known_other] = &mut self.known;
+        let (answer, more) = match (one, other) {
+            (one, None) => one?,
+            (Ok(one), Some(Ok(other))) => both(one, other),
+            (Ok(found), Some(Err(error))) if !found.0.records.is_empty() => {
+                debug!(name = self.name, %error, "no answer for AAAA; the last one counts");
+                with_known(found, known_other)
+            }
+            (Err(error), Some(Ok(found))) if !found.0.records.is_empty() => {
+                debug!(name = self.name, %error, "no answer for A; the last one counts");
+                with_known(found, known)
+            }
+            (Err(error), Some(_)) | (_, Some(Err(error))) => return Err(error),
+        };
+        let of = |kind: RecordType| -> Vec<Record> {
+            answer.records.iter().filter(|record| record.record_type() == kind).cloned().collect()
+        };
+        *known = of(first);
+        *known_other = second.map(of).unwrap_or_default();
+        Ok((answer, more))
+    }
+}
+
+/// Follows a chain of names that one message does not hold.
+async fn chain(setup: &Setup, full: &Name, kind: RecordType) -> Result<Records, LookupError> {
+    let (mut name, mut ttl) = (full.clone(), Duration::MAX);
+    for link in 1..=LONGEST_CHAIN {
+        let Reply { server, message } = ask(setup, &name, kind).await?;
+        match read(&message, &name, kind) {
+            Said::Records(records, lives) => {
+                let answer = Answer { records, ttl: ttl.min(lives), exists: true };
+                return Ok((answer, message.additionals));
+            }
+            Said::Nothing(existence, lives) => {
+                let exists = existence == Existence::Exists;
+                return Ok((Answer { records: Vec::new(), ttl: ttl.min(lives), exists }, Vec::new()));
+            }
+            Said::Alias(target, lives) if link < LONGEST_CHAIN => (name, ttl) = (target, ttl.min(lives)),
+            Said::Alias(..) | Said::Endless => {
+                return Err(LookupError::Invalid(server, "leads from name to name without an end"));
+            }
+            Said::Referral => {
+                return Err(LookupError::Invalid(server, "refers to other servers instead of asking them"));
+            }
+        }
+    }
+    Err(LookupError::Name(full.to_ascii()))
+}
+
+/// One answer of two kinds of records; absence of one does not make it shorter.
+fn both((one, mut more): Records, (other, further): Records) -> Records {
+    more.extend(further);
+    let ttl = match (one.records.is_empty(), other.records.is_empty()) {
+        (false, true) => one.ttl,
+        (true, false) => other.ttl,
+        _ => one.ttl.min(other.ttl),
+    };
+    let exists = one.exists || other.exists;
+    let records = one.records.into_iter().chain(other.records).collect();
+    (Answer { records, ttl, exists }, more)
+}
+
+fn with_known((mut answer, more): Records, known: &[Record]) -> Records {
+    answer.records.extend_from_slice(known);
+    (answer, more)
+}
+
+fn both_absent(one: Answer<Record>, other: &Answer<Record>) -> Answer<Record> {
+    Answer { ttl: one.ttl.min(other.ttl), exists: one.exists || other.exists, ..one }
+}
