@@ -57,6 +57,10 @@ impl Source for File {
             let (mut watcher, mut seen) = (watcher(&path), None);
             loop {
                 let content = content(path.clone()).await?;
+                // What was read now is what a change is a change of: the file may have been gone just
+                // then, and be back as the watcher has seen it before.
+                let read = content.as_ref().map_or(UNREADABLE, |content| content.hash);
+                watcher.follow([path.clone()], read);
                 match content {
                     Ok(Content { hash, .. }) if seen == Some(hash) => reports.unchanged(),
                     Ok(Content { hash, set: Ok(set) }) => {
