@@ -62,7 +62,7 @@ pub struct Settings {
 }
 
 fn local_agent() -> Base {
-    "http://127.0.0.1:8500".parse().expect("it is a URL")
+    Base::local(8500)
 }
 
 fn ten_seconds() -> Timeout {

@@ -29,6 +29,11 @@ pub(super) enum Transport {
 }
 
 impl Base {
+    /// Clear text at this port of this machine.
+    pub fn local(port: u16) -> Base {
+        Base { transport: Transport::Plain("127.0.0.1".to_owned(), port), prefix: String::new() }
+    }
+
     /// The path that stands before the path of every request: "" or "/api".
     pub fn prefix(&self) -> &str {
         &self.prefix

@@ -277,10 +277,13 @@ pub fn faults_are_told_once_and_touch_nothing(registry: &mut dyn Registry, relay
         (Mode::Silent, "timeout"),
     ];
     for (mode, reason) in cases {
+        // The end of a mode may break a connection that has just begun, and so be told by itself.
+        let (counted, before) = (failures(&proxy, reason), told(&proxy, reason));
         relay.set(mode);
         let limit = Duration::from_secs(30);
-        assert!(comes_true(limit, || failures(&proxy, reason) >= 2.0), "{mode:?} is counted as {reason}");
-        assert_eq!(told(&proxy, reason), 1, "{mode:?} is told once:\n{}", proxy.log());
+        let are_counted = || failures(&proxy, reason) >= counted + 2.0;
+        assert!(comes_true(limit, are_counted), "{mode:?} is counted as {reason}");
+        assert_eq!(told(&proxy, reason), before + 1, "{mode:?} is told once:\n{}", proxy.log());
         assert_eq!(known(&proxy), 2);
         relay.set(Mode::Open);
         assert!(comes_true(limit, || !is_failing(&proxy)), "it works again after {mode:?}");
