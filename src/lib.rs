@@ -7,7 +7,7 @@
 //! | layer | modules | what lives there |
 //! |---|---|---|
 //! | L0 | units tagged clock http observe terminal watch | newtypes, message types and rules, logs and metrics, text for people, changes of files |
-//! | L1 | h1 net endpoint | sans-io HTTP/1.1 codec; sockets and TLS; one address and its counters |
+//! | L1 | h1 net endpoint | sans-io HTTP/1.1 codec; sockets, TLS, names in the DNS; one address and its counters |
 //! | L2 | balance discovery health middleware route | families: a trait and its settings in `mod.rs`, one file per member |
 //! | L3 | config | proxy.toml as written, one file per table |
 //! | L4 | upstream | endpoints + balancer + health + budget |

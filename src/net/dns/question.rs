@@ -114,11 +114,8 @@ impl Question {
             }
             (Err(error), Some(_)) | (_, Some(Err(error))) => return Err(error),
         };
-        let of = |kind: RecordType| -> Vec<Record> {
-            answer.records.iter().filter(|record| record.record_type() == kind).cloned().collect()
-        };
-        *known = of(first);
-        *known_other = second.map(of).unwrap_or_default();
+        *known = of_kind(&answer.records, first);
+        *known_other = second.map(|kind| of_kind(&answer.records, kind)).unwrap_or_default();
         Ok((answer, more))
     }
 }
@@ -160,6 +157,10 @@ fn both((one, mut more): Records, (other, further): Records) -> Records {
     let exists = one.exists || other.exists;
     let records = one.records.into_iter().chain(other.records).collect();
     (Answer { records, ttl, exists }, more)
+}
+
+fn of_kind(records: &[Record], kind: RecordType) -> Vec<Record> {
+    records.iter().filter(|record| record.record_type() == kind).cloned().collect()
 }
 
 fn with_known((mut answer, more): Records, known: &[Record]) -> Records {
