@@ -15,6 +15,13 @@ pub(super) fn check(name: &Spanned<String>, upstream: &Upstream, findings: &mut 
             pointers(&of, settings, findings);
             tls(&of, &settings.url.base, &settings.tls, findings);
         }
+        #[cfg(feature = "kubernetes")]
+        Some(Settings::Kubernetes(settings)) => {
+            let of = Source { upstream: name, source: "kubernetes" };
+            if !settings.context.is_empty() && settings.kubeconfig.as_os_str().is_empty() {
+                of.refuse(findings, &["context"], "`context` is one of a `kubeconfig`; name the file too");
+            }
+        }
     }
 }
 
