@@ -11,8 +11,6 @@ use crate::discovery::{Settings, etcd, http};
 pub(super) fn check(name: &Spanned<String>, upstream: &Upstream, findings: &mut Findings<'_>) {
     match upstream.discover.on() {
         None | Some(Settings::File(_)) => {}
-        #[cfg(feature = "kubernetes")]
-        Some(Settings::Kubernetes(_)) => {}
         Some(Settings::Dns(settings)) => dns(&Source { upstream: name, source: "dns" }, settings, findings),
         Some(Settings::Http(settings)) => {
             let of = Source { upstream: name, source: "http" };
@@ -29,6 +27,13 @@ pub(super) fn check(name: &Spanned<String>, upstream: &Upstream, findings: &mut 
             let members = &settings.endpoints;
             if let Some(member) = members.iter().find(|member| member.is_secure()).or(members.first()) {
                 tls(&of, member, &settings.tls, findings);
+            }
+        }
+        #[cfg(feature = "kubernetes")]
+        Some(Settings::Kubernetes(settings)) => {
+            let of = Source { upstream: name, source: "kubernetes" };
+            if !settings.context.is_empty() && settings.kubeconfig.as_os_str().is_empty() {
+                of.refuse(findings, &["context"], "`context` is one of a `kubeconfig`; name the file too");
             }
         }
     }

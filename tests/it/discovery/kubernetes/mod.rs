@@ -100,13 +100,12 @@ impl Users {
             let endpoint = json!({ "addresses": [place.ip()], "conditions": { "ready": true } });
             ports.entry(place.port()).or_default().push(endpoint);
         }
-        let users = &*self;
-        let chunks = ports.iter().flat_map(|(port, endpoints)| {
-            endpoints.chunks(SLICE).enumerate().map(move |(number, some)| {
-                (format!("users-{port}-{number}"), users.slice(*port, json!(some)))
-            })
-        });
-        let wanted: BTreeMap<String, Value> = chunks.collect();
+        let mut wanted = BTreeMap::new();
+        for (port, endpoints) in &ports {
+            for (number, some) in endpoints.chunks(SLICE).enumerate() {
+                wanted.insert(format!("users-{port}-{number}"), self.slice(*port, json!(some)));
+            }
+        }
         for (name, slice) in wanted.iter().filter(|(name, slice)| self.written.get(*name) != Some(*slice)) {
             self.put(name, slice);
         }
