@@ -57,7 +57,7 @@ const PLANNED: &[Planned] = &[
         ]),
     ),
     planned("upstream.*.endpoints.zone", KeyUnless(&[""])),
-    planned("upstream.*.discover", Values(&["dns", "consul", "etcd", "kubernetes", "docker"])),
+    planned("upstream.*.discover", Values(&["dns", "consul", "etcd", "kubernetes"])),
     planned("upstream.*.balance", Values(&["adaptive", "peak_ewma", "ring_hash", "maglev"])),
     planned("upstream.*.slow_start", KeyUnless(&["0", "0s"])),
     planned("upstream.*.zone", KeyUnless(&[""])),

@@ -21,6 +21,7 @@ mod reports;
 mod set;
 mod store;
 
+pub mod docker;
 pub mod file;
 pub mod http;
 
@@ -54,6 +55,8 @@ pub trait Source: Debug + Send {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Settings {
+    /// Containers of a Docker daemon with a label.
+    Docker(Box<docker::Settings>),
     /// A file that is watched.
     File(file::Settings),
     /// A registry that is asked over HTTP.
@@ -63,6 +66,7 @@ pub enum Settings {
 /// The source of an upstream. Touches neither network nor disk.
 pub fn build(upstream: &str, settings: &Settings) -> Box<dyn Source> {
     match settings {
+        Settings::Docker(settings) => Box::new(docker::Docker::new((**settings).clone())),
         Settings::File(settings) => Box::new(file::File::new(settings.clone())),
         Settings::Http(settings) => Box::new(http::Http::new(upstream, (**settings).clone())),
     }
