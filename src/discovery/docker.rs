@@ -22,10 +22,12 @@ use leaving::Leaving;
 
 /// Longest time that the daemon may take for a list, or to begin the events.
 const LIMIT: Duration = Duration::from_secs(5);
-/// How often the containers are listed without an event. It notices a daemon that hangs.
-const LOOK: Duration = Duration::from_secs(10);
-/// The same for the first time: the daemon may begin to listen for events a moment after it said so.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// When the containers are listed again after an event or a new connection, one wait after another;
+/// the last one again and again, which notices a daemon that hangs. The short ones are there because
+/// dockerd tells of some changes before its own list shows them, and begins to listen for events a
+/// moment after it said so.
+const LOOKS: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(150), Duration::from_secs(1), Duration::from_secs(10)];
 /// How long further events are waited for after one, at least and at most. Between the two it is as
 /// long as the last list took, so that bursts leave the daemon half of its time.
 const LEAST_BURST: Duration = Duration::from_millis(10);
@@ -150,20 +152,23 @@ impl Source for Docker {
         Box::pin(async move {
             // Before the first list, so that nothing changes unseen between the two.
             let mut events = self.events().await?;
-            let (mut leaving, mut look) = (Leaving::default(), FIRST_LOOK);
+            let (mut leaving, mut looks) = (Leaving::default(), LOOKS.iter());
+            let mut look = LOOKS[0];
             loop {
                 let begun = Instant::now();
                 reports.found(self.list(&mut leaving).await?);
                 let burst = begun.elapsed().clamp(LEAST_BURST, MOST_BURST);
+                look = looks.next().copied().unwrap_or(look);
                 match next(&mut events, Instant::now() + look).await? {
                     Next::Event(event) => leaving.note(&event),
-                    Next::Late => look = LOOK,
+                    Next::Late => continue,
                     Next::End => return Ok(()),
                 }
                 let end = Instant::now() + burst;
                 while let Next::Event(event) = next(&mut events, end).await? {
                     leaving.note(&event);
                 }
+                looks = LOOKS.iter();
             }
         })
     }

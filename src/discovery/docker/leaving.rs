@@ -1,4 +1,4 @@
-//! Containers that were told to end and still run.
+//! Containers that are about to end, or have, and are still listed as running.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,8 +13,9 @@ const ENDING: [&str; 5] = ["2", "3", "9", "15", "28"];
 /// One that still runs after that time did not mean to end.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// `docker stop` sends a signal and waits for the end, while the container is listed as running.
-/// Leaving it alone from the signal on is what lets it finish in peace.
+/// `docker stop` sends a signal and waits for the end, while the container is listed as running: left
+/// alone from the signal on, it finishes in peace. One that has died or is paused may be listed as
+/// running for a while too.
 #[derive(Debug, Default)]
 pub(super) struct Leaving(BTreeMap<String, Instant>);
 
@@ -40,10 +41,11 @@ impl Leaving {
         let Ok(Event { action, actor }) = serde_json::from_slice(event) else { return };
         let signal = actor.attributes.get("signal").map(String::as_str).unwrap_or_default();
         match action.as_str() {
-            "kill" if ENDING.contains(&signal) => {
+            "kill" if !ENDING.contains(&signal) => {}
+            "kill" | "die" | "pause" => {
                 self.0.entry(actor.id).or_insert_with(Instant::now);
             }
-            "start" | "die" => {
+            "start" | "unpause" => {
                 self.0.remove(&actor.id);
             }
             _ => {}
@@ -77,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_leaves_with_a_signal_that_ends_and_returns_with_its_start() {
+    fn a_container_leaves_when_it_is_told_to_end_and_returns_with_its_start() {
         let mut leaving = Leaving::default();
         leaving.note(&event("kill", "1"));
         leaving.note(b"no event");
@@ -86,6 +88,12 @@ mod tests {
         assert!(leaving.has("a"));
         leaving.note(&event("start", ""));
         assert!(!leaving.has("a"));
+        for (leaves, returns) in [("pause", "unpause"), ("die", "start")] {
+            leaving.note(&event(leaves, ""));
+            assert!(leaving.has("a"), "{leaves}");
+            leaving.note(&event(returns, ""));
+            assert!(!leaving.has("a"), "{returns}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
