@@ -37,7 +37,7 @@ fn interop() -> Option<PathBuf> {
 }
 
 /// A file that scripts/provision has made.
-fn provisioned(file: &str) -> Option<PathBuf> {
+pub fn provisioned(file: &str) -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("TIDEGATE_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("tidegate")))

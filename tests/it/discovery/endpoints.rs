@@ -18,12 +18,17 @@ pub struct Endpoints {
 impl Endpoints {
     /// So many, which accept when this returns.
     pub fn start(count: usize) -> Endpoints {
+        Endpoints::start_within([127, 9], count)
+    }
+
+    /// The same on addresses that begin with these two numbers; all of them are this machine's.
+    pub fn start_within([first, second]: [u8; 2], count: usize) -> Endpoints {
         let background = Background::start();
         let running = background.handle.block_on(async {
             let mut running = Vec::new();
             for number in 0..count {
-                let ip = Ipv4Addr::new(127, 9, (number / 250) as u8, (number % 250 + 1) as u8);
-                let listener = TcpListener::bind((ip, 0)).await.expect("loopback takes any address");
+                let ip = Ipv4Addr::new(first, second, (number / 250) as u8, (number % 250 + 1) as u8);
+                let listener = TcpListener::bind((ip, 0)).await.expect("the address is of this machine");
                 let place = listener.local_addr().expect("it is bound");
                 running.push((place, tokio::spawn(serve(listener, place))));
             }

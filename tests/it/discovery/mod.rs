@@ -5,6 +5,7 @@
 //! the same, since no timer of the proxy depends on their length.
 
 mod background;
+mod docker;
 mod endpoints;
 mod file;
 mod http;
@@ -46,6 +47,11 @@ pub trait Registry {
 
     /// Longest time from a change to the first request that goes by it.
     fn limit(&self) -> Duration;
+
+    /// Endpoints where this registry can name them.
+    fn endpoints(&self, count: usize) -> Endpoints {
+        Endpoints::start(count)
+    }
 }
 
 /// What a registry knows after a restart.
@@ -125,7 +131,7 @@ fn is_left_out(proxy: &Proxy, place: SocketAddr) -> Duration {
 /// Sentence: a change is used within the limit of the registry, both ways.
 #[track_caller]
 pub fn a_change_is_used_within_the_limit(registry: &mut dyn Registry) {
-    let endpoints = Endpoints::start(3);
+    let endpoints = registry.endpoints(3);
     let [first, second, third] = [endpoints.place(0), endpoints.place(1), endpoints.place(2)];
     registry.register_all(&[first, second]);
     let proxy = proxy(registry);
@@ -144,7 +150,7 @@ pub fn a_change_is_used_within_the_limit(registry: &mut dyn Registry) {
 /// endpoint stops a moment after it was deregistered, as a graceful service does.
 #[track_caller]
 pub fn a_hundred_changes_under_load_fail_nothing(registry: &mut dyn Registry) {
-    let mut endpoints = Endpoints::start(53);
+    let mut endpoints = registry.endpoints(53);
     registry.register_all(&endpoints.places()[..3]);
     let proxy = proxy(registry);
     endpoints.places()[..3].iter().for_each(|place| {
@@ -167,7 +173,7 @@ pub fn a_hundred_changes_under_load_fail_nothing(registry: &mut dyn Registry) {
 /// services register again one after another, and still nothing fails.
 #[track_caller]
 pub fn an_outage_fails_nothing(registry: &mut dyn Registry, data: Data) {
-    let endpoints = Endpoints::start(4);
+    let endpoints = registry.endpoints(4);
     registry.register_all(&endpoints.places()[..3]);
     let proxy = proxy(registry);
     answers(&proxy, endpoints.place(0));
@@ -198,7 +204,7 @@ pub fn an_outage_fails_nothing(registry: &mut dyn Registry, data: Data) {
 /// Sentence: a proxy that starts while its registry is away serves with the last endpoints.
 #[track_caller]
 pub fn a_start_without_the_registry_uses_the_last_endpoints(registry: &mut dyn Registry) {
-    let endpoints = Endpoints::start(2);
+    let endpoints = registry.endpoints(2);
     registry.register_all(&endpoints.places());
     let first = proxy(registry);
     answers(&first, endpoints.place(0));
@@ -221,7 +227,7 @@ pub fn a_start_without_the_registry_uses_the_last_endpoints(registry: &mut dyn R
 /// Sentence: a thousand endpoints are found, and one that is added is used within the limit.
 #[track_caller]
 pub fn a_thousand_endpoints_are_found(registry: &mut dyn Registry) {
-    let endpoints = Endpoints::start(1001);
+    let endpoints = registry.endpoints(1001);
     registry.register_all(&endpoints.places()[..1000]);
     let proxy = proxy(registry);
     let begun = Instant::now();
@@ -243,7 +249,7 @@ pub fn a_thousand_endpoints_are_found(registry: &mut dyn Registry) {
 /// `relay` stands before the registry and speaks wrong HTTP in its name.
 #[track_caller]
 pub fn faults_are_told_once_and_touch_nothing(registry: &mut dyn Registry, relay: &Relay) {
-    let endpoints = Endpoints::start(2);
+    let endpoints = registry.endpoints(2);
     registry.register_all(&endpoints.places());
     let proxy = proxy(registry);
     answers(&proxy, endpoints.place(1));
