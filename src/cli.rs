@@ -16,6 +16,7 @@ use crate::terminal::{Paint, complain, say};
 mod about;
 mod admin;
 mod choice;
+mod endpoints;
 mod failure;
 mod status;
 
@@ -73,6 +74,12 @@ enum Command {
         /// Print what the proxy answers, for programs
         #[arg(long)]
         json: bool,
+    },
+    /// List, add, remove or drain endpoints of the running proxy.
+    #[command(after_help = endpoints::HELP)]
+    Endpoints {
+        #[command(subcommand)]
+        action: endpoints::Action,
     },
     /// Print the version, what is built in, and for which machine.
     Version,
@@ -191,6 +198,7 @@ fn dispatch(command: Command, proxy: RunProxy) -> Result<ExitCode, Failure> {
             let answer = admin::status(&admin::address(running)?)?;
             say(if json { answer.to_string() } else { status::text(&answer, Paint::of_stdout()) });
         }
+        Command::Endpoints { action } => say(endpoints::act(action)?),
         Command::Version => say(about::text()),
         Command::Completions { shell } => say(completions(shell)),
     }

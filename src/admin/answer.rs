@@ -9,18 +9,21 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::endpoints::{self, Target};
 use super::{Readiness, View, guard};
 use crate::observe::metrics;
 
-/// Largest body of a request; none of them means anything.
+/// Largest body of a request where none means anything.
 const MAX_BODY: usize = 4096;
+/// Largest list of endpoints.
+const MAX_LIST: usize = 1 << 20;
 /// How long that body may take.
 const BODY_LIMIT: Duration = Duration::from_secs(5);
 /// How long a reload may take before the client is told to look later.
 const RELOAD_LIMIT: Duration = Duration::from_secs(60);
 
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
 
 const INDEX: &str = "\
 GET  /metrics  metrics in the OpenMetrics format
@@ -28,6 +31,9 @@ GET  /healthz  200 while the process lives
 GET  /readyz   200 while it serves, else 503
 GET  /status   listeners, routes and upstreams as JSON
 POST /reload   reads the configuration again
+
+/upstreams/NAME/endpoints        GET lists, POST {\"endpoints\": [\"10.0.0.1:8080\"]} adds, DELETE removes
+/upstreams/NAME/endpoints/drain  POST: they take no new requests until they are added again
 ";
 
 /// A page, or what a request asks to be done.
@@ -66,6 +72,27 @@ impl Resource {
     }
 }
 
+/// What a path names.
+#[derive(Debug)]
+enum Asked {
+    Resource(Resource),
+    Endpoints(Target),
+}
+
+impl Asked {
+    fn of(path: &str) -> Option<Asked> {
+        let resource = Resource::of(path).map(Asked::Resource);
+        resource.or_else(|| Target::of(path).map(Asked::Endpoints))
+    }
+
+    fn allowed(&self) -> &'static str {
+        match self {
+            Asked::Resource(resource) => resource.allowed(),
+            Asked::Endpoints(target) => target.allowed(),
+        }
+    }
+}
+
 /// Answers a request.
 pub(super) async fn answer<B>(request: Request<B>, view: &dyn View) -> Response<Full<Bytes>>
 where
@@ -75,21 +102,30 @@ where
         return page(refusal.status, TEXT, format!("{}\n", refusal.text));
     }
     let (head, body) = request.into_parts();
-    let Some(resource) = Resource::of(head.uri.path()) else {
+    let Some(asked) = Asked::of(head.uri.path()) else {
         return page(StatusCode::NOT_FOUND, TEXT, format!("not found; there is:\n\n{INDEX}"));
     };
-    if !resource.allowed().split(", ").any(|method| method == head.method.as_str()) {
+    if !asked.allowed().split(", ").any(|method| method == head.method.as_str()) {
         let mut refused = page(StatusCode::METHOD_NOT_ALLOWED, TEXT, "method not allowed\n");
-        refused.headers_mut().insert(ALLOW, HeaderValue::from_static(resource.allowed()));
+        refused.headers_mut().insert(ALLOW, HeaderValue::from_static(asked.allowed()));
         return refused;
     }
-    if head.method == Method::POST {
-        let body = std::pin::pin!(Limited::new(body, MAX_BODY).collect());
-        if !matches!(timeout(BODY_LIMIT, body).await, Ok(Ok(_))) {
-            return page(StatusCode::PAYLOAD_TOO_LARGE, TEXT, "send no body\n");
+    let mut content = Bytes::new();
+    if !matches!(head.method, Method::GET | Method::HEAD) {
+        let (most, refusal) = match asked {
+            Asked::Endpoints(_) => (MAX_LIST, "the body is too large, or came too late\n"),
+            Asked::Resource(_) => (MAX_BODY, "send no body\n"),
+        };
+        let body = std::pin::pin!(Limited::new(body, most).collect());
+        match timeout(BODY_LIMIT, body).await {
+            Ok(Ok(body)) => content = body.to_bytes(),
+            _ => return page(StatusCode::PAYLOAD_TOO_LARGE, TEXT, refusal),
         }
     }
-    show(resource, view).await
+    match asked {
+        Asked::Endpoints(target) => endpoints::answer(target, &head.method, &content, view).await,
+        Asked::Resource(resource) => show(resource, view).await,
+    }
 }
 
 async fn show(resource: Resource, view: &dyn View) -> Response<Full<Bytes>> {
@@ -124,7 +160,11 @@ async fn reload(view: &dyn View) -> Response<Full<Bytes>> {
     }
 }
 
-fn page(status: StatusCode, media_type: &'static str, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub(super) fn page(
+    status: StatusCode,
+    media_type: &'static str,
+    text: impl Into<Bytes>,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(text.into()));
     *response.status_mut() = status;
     let fields = response.headers_mut();

@@ -1,10 +1,10 @@
-//! Asks a running proxy, for `tidegate reload` and `tidegate status`.
+//! Asks a running proxy, for `tidegate reload`, `tidegate status` and `tidegate endpoints`.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::HOST;
@@ -65,21 +65,28 @@ pub enum AskError {
     },
 }
 
-/// Sends a request without a body to the admin listener there; the answer may take `limit`.
+/// Sends a request to the admin listener there, with this body; the answer may take `limit`.
 ///
 /// # Errors
 ///
 /// When nobody listens there, or no complete answer comes in time. Any status is an answer.
-pub async fn ask(address: &Address, method: Method, path: &str, limit: Duration) -> Result<Answer, AskError> {
+pub async fn ask(
+    address: &Address,
+    method: Method,
+    path: &str,
+    body: &str,
+    limit: Duration,
+) -> Result<Answer, AskError> {
+    let asked = Asked { method, path, body };
     let answer = async {
         match address {
             Address::Tcp(at) => {
                 let stream = connect(address, TcpStream::connect(reachable(*at))).await?;
-                converse(address, stream, method, path).await
+                converse(address, stream, asked).await
             }
             Address::Unix(at) => {
                 let stream = connect(address, UnixStream::connect(at)).await?;
-                converse(address, stream, method, path).await
+                converse(address, stream, asked).await
             }
             Address::Inherited(_) => Err(AskError::Inherited { address: address.clone() }),
         }
@@ -98,13 +105,21 @@ async fn connect<S>(
     connected.map_err(|source| AskError::Connect { address: address.clone(), source })
 }
 
-async fn converse<S>(address: &Address, stream: S, method: Method, path: &str) -> Result<Answer, AskError>
+/// A request.
+struct Asked<'a> {
+    method: Method,
+    path: &'a str,
+    body: &'a str,
+}
+
+async fn converse<S>(address: &Address, stream: S, asked: Asked<'_>) -> Result<Answer, AskError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let broken = |source| AskError::Answer { address: address.clone(), source };
-    let request = Request::builder().method(method).uri(path).header(HOST, "localhost");
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| broken(error.into()))?;
+    let request = Request::builder().method(asked.method).uri(asked.path).header(HOST, "localhost");
+    let request =
+        request.body(Full::new(Bytes::from(asked.body.to_owned()))).map_err(|error| broken(error.into()))?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(error.into()))?;
     let exchange = async {

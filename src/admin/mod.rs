@@ -1,11 +1,12 @@
 //! The admin listener: metrics, health, status and reload for the operator.
 //!
 //! It runs on the control runtime, away from the workers, and sees the process through [`View`]
-//! alone. Who can reach it may reload; it changes nothing else. A web page must not be able to
+//! alone. Who can reach it may reload and change endpoints; nothing else. A web page must not be able to
 //! use it through the operator's browser: see `guard.rs`.
 
 mod answer;
 pub mod client;
+mod endpoints;
 mod guard;
 mod server;
 
@@ -14,10 +15,12 @@ mod tests;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 pub use server::Server;
 
 use crate::units::Generation;
+use crate::upstream::Upstream;
 
 /// A future of a trait's method.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -59,4 +62,10 @@ pub trait View: Send + Sync + 'static {
     /// old one stays. The future is dropped when the client leaves, so it must be cancel-safe:
     /// ask a task that does the work, and wait for its answer.
     fn reload(&self) -> BoxFuture<'_, Result<Generation, String>>;
+
+    /// The upstream of that name.
+    ///
+    /// # Errors
+    /// A sentence that names those that there are.
+    fn upstream(&self, name: &str) -> Result<Arc<Upstream>, String>;
 }

@@ -60,7 +60,7 @@ impl Server {
     pub fn new(socket: listen::Listener) -> io::Result<Server> {
         let address = socket.local()?;
         if !is_local(&address) {
-            tracing::warn!(%address, "the admin listener can be reached from other machines, and whoever reaches it may reload");
+            tracing::warn!(%address, "the admin listener can be reached from other machines, and whoever reaches it may reload and change endpoints");
         }
         let socket = match socket {
             listen::Listener::Tcp(socket) => Socket::Tcp(TcpListener::from_std(socket)?),

@@ -26,6 +26,7 @@ struct Fake {
     reload: Result<Generation, String>,
     metrics: String,
     reloads: AtomicU64,
+    upstream: Option<Arc<Upstream>>,
 }
 
 impl Default for Fake {
@@ -35,6 +36,7 @@ impl Default for Fake {
             reload: Ok(Generation(8)),
             metrics: "# EOF\n".to_owned(),
             reloads: AtomicU64::new(0),
+            upstream: None,
         }
     }
 }
@@ -55,6 +57,11 @@ impl View for Fake {
     fn reload(&self) -> BoxFuture<'_, Result<Generation, String>> {
         self.reloads.fetch_add(1, Ordering::Relaxed);
         Box::pin(async { self.reload.clone() })
+    }
+
+    fn upstream(&self, name: &str) -> Result<Arc<Upstream>, String> {
+        let known = self.upstream.iter().find(|upstream| upstream.name() == name);
+        known.cloned().ok_or_else(|| format!("no upstream has the name `{name}`"))
     }
 }
 
@@ -88,7 +95,7 @@ fn start(fake: Fake) -> Running {
 
 impl Running {
     async fn ask(&self, method: Method, path: &str) -> Answer {
-        ask(&self.address, method, path, LONG).await.unwrap()
+        ask(&self.address, method, path, "", LONG).await.unwrap()
     }
 
     /// Sends bytes and returns all that comes back.
@@ -235,13 +242,13 @@ async fn asking_where_nobody_listens_says_so() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = Address::Tcp(listener.local_addr().unwrap());
     drop(listener);
-    let error = ask(&address, Method::GET, "/status", LONG).await.unwrap_err();
+    let error = ask(&address, Method::GET, "/status", "", LONG).await.unwrap_err();
     assert!(matches!(error, AskError::Connect { .. }), "{error:?}");
     assert!(error.to_string().starts_with(&format!("cannot connect to {address}; ")), "{error}");
 
     let directory = tempfile::tempdir().unwrap();
     let absent = Address::Unix(directory.path().join("absent.sock"));
-    let error = ask(&absent, Method::GET, "/status", LONG).await.unwrap_err();
+    let error = ask(&absent, Method::GET, "/status", "", LONG).await.unwrap_err();
     assert!(matches!(error, AskError::Connect { .. }), "{error:?}");
 }
 
@@ -249,7 +256,7 @@ async fn asking_where_nobody_listens_says_so() {
 async fn asking_somebody_who_is_silent_or_strange_ends() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = Address::Tcp(listener.local_addr().unwrap());
-    let error = ask(&address, Method::GET, "/status", SHORT).await.unwrap_err();
+    let error = ask(&address, Method::GET, "/status", "", SHORT).await.unwrap_err();
     assert!(matches!(error, AskError::Late { .. }), "{error:?}");
 
     let strange = async {
@@ -259,6 +266,6 @@ async fn asking_somebody_who_is_silent_or_strange_ends() {
         stream.write_all(b"220 mail.example ready\r\n").await.unwrap();
         stream
     };
-    let (error, _stream) = tokio::join!(ask(&address, Method::GET, "/status", LONG), strange);
+    let (error, _stream) = tokio::join!(ask(&address, Method::GET, "/status", "", LONG), strange);
     assert!(matches!(error, Err(AskError::Answer { .. })), "{error:?}");
 }

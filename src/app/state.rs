@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{BoxFuture, Readiness, View};
+use crate::config;
 use crate::discovery::{self, Kind};
 use crate::observe::log::Log;
 use crate::observe::metrics::{
@@ -147,6 +148,21 @@ impl View for State {
             answered.await.unwrap_or_else(|_| Err(ended()))
         })
     }
+
+    fn upstream(&self, name: &str) -> Result<Arc<Upstream>, String> {
+        let upstreams = &self.live.load().upstreams;
+        let found = upstreams.iter().find(|upstream| upstream.name() == name);
+        found.cloned().ok_or_else(|| no_upstream(name, upstreams))
+    }
+}
+
+/// Why there is no upstream of that name, with the one that may be meant.
+fn no_upstream(name: &str, upstreams: &[Arc<Upstream>]) -> String {
+    let names: Vec<&str> = upstreams.iter().map(|upstream| upstream.name()).collect();
+    match config::nearest(name, &names) {
+        Some(near) => format!("no upstream has the name `{name}`; did you mean `{near}`?"),
+        None => format!("no upstream has the name `{name}`; there is {}", names.join(", ")),
+    }
 }
 
 fn rfc3339(time: SystemTime) -> String {
@@ -161,6 +177,7 @@ fn figures(upstream: &Upstream) -> UpstreamFigures {
             Standing::Unknown => Health::Unknown,
             Standing::Unhealthy => Health::Unhealthy,
             Standing::Ejected => Health::Ejected,
+            Standing::Draining => Health::Draining,
         },
         name: endpoint.name,
         in_flight: u64::from(endpoint.in_flight),

@@ -38,7 +38,7 @@ pub(super) fn address(running: Running) -> Result<Address, Failure> {
 
 /// Asks for a reload and waits for its end: the line that says so.
 pub(super) fn reload(address: &Address) -> Result<String, Failure> {
-    let answer = send(address, Method::POST, "/reload", RELOAD_LIMIT)?;
+    let answer = send(address, Method::POST, "/reload", "", RELOAD_LIMIT)?;
     match answer.status {
         200 => Ok(match json(&answer).and_then(|told| told.get("generation").cloned()) {
             Some(generation) => format!("reloaded, generation {generation}"),
@@ -52,16 +52,33 @@ pub(super) fn reload(address: &Address) -> Result<String, Failure> {
 
 /// The state of the proxy as it answers.
 pub(super) fn status(address: &Address) -> Result<Value, Failure> {
-    let answer = send(address, Method::GET, "/status", STATUS_LIMIT)?;
+    let answer = send(address, Method::GET, "/status", "", STATUS_LIMIT)?;
     match json(&answer) {
         Some(state) if answer.status == 200 => Ok(state),
         _ => Err(unexpected(address, &answer)),
     }
 }
 
-fn send(address: &Address, method: Method, path: &str, limit: Duration) -> Result<Answer, Failure> {
+/// Lists or changes the endpoints of an upstream: what the proxy answers.
+pub(super) fn endpoints(address: &Address, method: Method, path: &str, body: &str) -> Result<Value, Failure> {
+    let answer = send(address, method, path, body, STATUS_LIMIT)?;
+    match json(&answer) {
+        Some(list) if answer.status == 200 => Ok(list),
+        // The proxy says why, in a sentence.
+        _ if matches!(answer.status, 400 | 404 | 409 | 500) => Err(Failure::new(printable(&answer.text))),
+        _ => Err(unexpected(address, &answer)),
+    }
+}
+
+fn send(
+    address: &Address,
+    method: Method,
+    path: &str,
+    body: &str,
+    limit: Duration,
+) -> Result<Answer, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(ask(address, method, path, limit))?)
+    Ok(runtime.block_on(ask(address, method, path, body, limit))?)
 }
 
 fn json(answer: &Answer) -> Option<Value> {

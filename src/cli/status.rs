@@ -19,10 +19,7 @@ pub(super) fn text(answer: &Value, paint: Paint) -> String {
         lines.push(heading(upstream, paint));
         lines.extend(source(&upstream["discovery"], paint));
         lines.extend(list(upstream, "endpoints").iter().map(|endpoint| line(endpoint, paint)));
-        let unresolved = list(upstream, "unresolved")
-            .iter()
-            .map(|name| format!("  {:<28} {}", word(name), paint.red("no address yet")));
-        lines.extend(unresolved);
+        lines.extend(unresolved(upstream, paint));
     }
     lines.join("\n").trim_start().to_owned()
 }
@@ -51,6 +48,21 @@ fn span(seconds: u64) -> String {
         3600..86_400 => format!("{hours}h {}m", minutes % 60),
         86_400.. => format!("{days}d {}h", hours % 24),
     }
+}
+
+/// The endpoints of an upstream, a line each.
+pub(super) fn endpoints(answer: &Value, paint: Paint) -> String {
+    let lines: Vec<String> = list(answer, "endpoints")
+        .iter()
+        .map(|endpoint| line(endpoint, paint).trim_start().to_owned())
+        .collect();
+    if lines.is_empty() { "no endpoints".to_owned() } else { lines.join("\n") }
+}
+
+/// Names that have no address yet, a line each.
+fn unresolved(upstream: &Value, paint: Paint) -> impl Iterator<Item = String> {
+    let names = list(upstream, "unresolved").iter();
+    names.map(move |name| format!("  {:<28} {}", word(name), paint.red("no address yet")))
 }
 
 fn heading(upstream: &Value, paint: Paint) -> String {
@@ -82,6 +94,7 @@ fn line(endpoint: &Value, paint: Paint) -> String {
         Some("healthy") => paint.green("healthy  "),
         Some("unhealthy") => paint.red("unhealthy"),
         Some("ejected") => paint.red("ejected  "),
+        Some("draining") => paint.dim("draining "),
         // It takes traffic as a healthy one does; "unknown" would sound like a fault.
         Some("unknown") => "unchecked".to_owned(),
         _ => format!("{:<9}", word(&endpoint["state"])),

@@ -40,7 +40,7 @@ fn every_command_has_a_sentence_and_those_with_options_an_example() {
             assert!(after.contains(&format!("tidegate {name}")), "{name}");
         }
     }
-    assert_eq!(root.get_subcommands().count(), 7);
+    assert_eq!(root.get_subcommands().count(), 8);
 }
 
 #[test]

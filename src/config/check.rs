@@ -12,6 +12,7 @@ use super::read::{Holes, Wrong};
 use super::source::Sources;
 use super::tree;
 
+mod discovery;
 mod listener;
 mod middleware;
 mod passthrough;

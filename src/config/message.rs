@@ -276,6 +276,11 @@ pub(super) fn list(words: &[&str], joint: &str) -> String {
     }
 }
 
+/// The name that was probably meant.
+pub fn nearest<'n>(word: &str, names: &[&'n str]) -> Option<&'n str> {
+    suggest(word, names.iter().copied())
+}
+
 /// The candidate that was probably meant.
 pub(super) fn suggest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");

@@ -32,6 +32,7 @@ pub use admin::Admin;
 pub use listener::Listener;
 pub use load::{load, parse};
 pub use log::Log;
+pub use message::nearest;
 pub use prepare::Environment;
 pub use reload::Reload;
 pub use report::{ConfigError, Report};

@@ -83,7 +83,7 @@ impl Drop for Feed {
 }
 
 async fn run(upstream: Box<str>, mut source: Box<dyn Source>, reports: Arc<Reports>, store: Store) {
-    let file = StoredSet { name: format!("discovered-{upstream}"), origin: source.origin(), store };
+    let file = StoredSet { name: format!("discovered-{upstream}"), origin: source.identity(), store };
     if let Some(stored) = file.load().await {
         let age = SystemTime::now().duration_since(stored.at).unwrap_or_default();
         reports.restore(Arc::new(stored.set), age);

@@ -17,8 +17,11 @@ use crate::watch::Watcher;
 
 /// Largest file.
 const MOST_BYTES: u64 = 16 << 20;
-/// How long a file that changes again and again is not read.
-const AT_MOST: Duration = Duration::from_millis(80);
+/// The fingerprints of what was not looked at yet, and of what can not be read.
+const NOTHING: u64 = 0;
+const UNREADABLE: u64 = 1;
+/// How long a file is not read after a change, in case more come. One that is half written is no list.
+const AT_MOST: Duration = Duration::from_millis(30);
 /// How often it is looked at without an event.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -51,7 +54,6 @@ impl Source for File {
     fn follow<'a>(&'a mut self, reports: &'a Reports) -> Pending<'a, Result<(), Failure>> {
         Box::pin(async move {
             let path = self.path.clone();
-            // Of no content yet, so that the first look below finds a change since.
             let (mut watcher, mut seen) = (watcher(&path), None);
             loop {
                 let content = content(path.clone()).await?;
@@ -122,8 +124,9 @@ fn parse(path: &Path, text: &[u8]) -> Result<Set, Failure> {
 
 fn watcher(path: &Path) -> Watcher {
     let watched = path.to_owned();
-    let fingerprint = Arc::new(move || read(&watched).ok().map(|text| hash(&text)));
-    Watcher::new([path.to_owned()], 0, fingerprint).at_most(AT_MOST)
+    // A file that is gone is a change, and one that comes back as it was is another.
+    let fingerprint = Arc::new(move || Some(read(&watched).map_or(UNREADABLE, |text| hash(&text))));
+    Watcher::new([path.to_owned()], NOTHING, fingerprint).at_most(AT_MOST)
 }
 
 fn hash(text: &[u8]) -> u64 {

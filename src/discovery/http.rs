@@ -4,6 +4,7 @@
 //! reads the answers of others: Eureka, Nacos, a service that was made at home.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use hyper::header::{ETAG, HeaderName, IF_NONE_MATCH};
@@ -114,6 +115,12 @@ impl Source for Http {
         // A query may hold a key.
         let path = self.path.split('?').next().unwrap_or_default();
         format!("http {}{path}", self.client.base())
+    }
+
+    fn identity(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        self.path.hash(&mut hasher);
+        format!("{} {:016x}", self.origin(), hasher.finish())
     }
 
     fn follow<'a>(&'a mut self, reports: &'a Reports) -> Pending<'a, Result<(), Failure>> {

@@ -11,7 +11,7 @@ use crate::units::Weight;
 
 /// Whether a list may name UNIX sockets of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writer {
+pub enum Writer {
     /// It was written here.
     Local,
     /// It comes from elsewhere.
@@ -23,7 +23,7 @@ pub(super) enum Writer {
 ///
 /// # Errors
 /// When it is no list. Elements that are no endpoints are left out of the draft.
-pub(super) fn read(document: &Value, writer: Writer) -> Result<Draft, Failure> {
+pub fn read(document: &Value, writer: Writer) -> Result<Draft, Failure> {
     let items = match document {
         Value::Array(items) => Some(items),
         Value::Object(table) => table.get("endpoints").and_then(Value::as_array),

@@ -15,8 +15,9 @@ pub mod client;
 mod failure;
 mod feed;
 mod keeper;
-mod list;
+pub mod list;
 mod pause;
+mod pushed;
 mod reports;
 mod set;
 mod store;
@@ -27,9 +28,10 @@ pub mod http;
 
 pub use failure::{Failure, Kind};
 pub use feed::Feed;
+pub use pushed::{Kept, Push, Pushed};
 pub use reports::{Reports, Status};
 pub use set::{Draft, Found, Set};
-pub use store::Store;
+pub use store::{Store, StoreError};
 
 use keeper::Keeper;
 
@@ -39,8 +41,14 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// One kind of place that knows endpoints.
 pub trait Source: Debug + Send {
     /// What is followed, in a few words without secrets: "file /etc/tidegate/users.json". It stands
-    /// in logs and status, and a stored set counts only for the origin that it came from.
+    /// in logs and status.
     fn origin(&self) -> String;
+
+    /// Tells apart what is followed: a stored set counts only for the identity that it came from.
+    /// Goes to disk. The origin, unless that leaves something out.
+    fn identity(&self) -> String {
+        self.origin()
+    }
 
     /// Follows the source and tells `reports` the full state: first as it is now, then whenever it
     /// may have changed. Returns with a failure to be called again after a pause that grows with

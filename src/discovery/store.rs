@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::set::{Draft, Found, Set};
@@ -51,13 +52,39 @@ struct Document {
     endpoints: Vec<Record>,
 }
 
+/// An endpoint in a file.
 #[derive(Serialize, Deserialize)]
-struct Record {
+pub(super) struct Record {
     address: String,
     weight: u32,
     priority: u32,
     zone: String,
     metadata: BTreeMap<String, String>,
+}
+
+impl Record {
+    pub(super) fn of(found: &Found) -> Record {
+        Record {
+            address: found.location.to_string(),
+            weight: found.weight.0,
+            priority: found.priority,
+            zone: found.zone.clone(),
+            metadata: found.metadata.clone(),
+        }
+    }
+
+    pub(super) fn add_to(self, draft: &mut Draft) {
+        match self.address.parse() {
+            Ok(location) => draft.add(Found {
+                location,
+                weight: Weight(self.weight),
+                priority: self.priority,
+                zone: self.zone,
+                metadata: self.metadata,
+            }),
+            Err(_) => draft.refuse(self.address),
+        }
+    }
 }
 
 impl Store {
@@ -66,74 +93,69 @@ impl Store {
         Store(directory.map(Arc::from))
     }
 
+    /// Whether there is a directory.
+    pub fn keeps(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The set under this name; `None` when there is none. Blocks.
     ///
     /// # Errors
     /// A file that can not be read, or holds something else.
     pub fn load(&self, name: &str) -> Result<Option<Stored>, StoreError> {
+        let Some(Document { origin, at, endpoints }) = self.read(name)? else { return Ok(None) };
+        let mut draft = Draft::default();
+        endpoints.into_iter().for_each(|record: Record| record.add_to(&mut draft));
+        let set = draft.finish().map_err(|failure| self.error(name, failure))?;
+        let at = UNIX_EPOCH.checked_add(Duration::from_secs(at)).unwrap_or(UNIX_EPOCH);
+        Ok(Some(Stored { origin, at, set }))
+    }
+
+    /// Replaces the set under this name. Blocks.
+    ///
+    /// # Errors
+    /// When the directory can not be written to.
+    pub fn save(&self, name: &str, origin: &str, set: &Set) -> Result<(), StoreError> {
+        let endpoints = set.found().iter().map(Record::of).collect();
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.write(name, &Document { origin: origin.to_owned(), at, endpoints })
+    }
+
+    /// Reads a document. Blocks.
+    pub(super) fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
         let Some(path) = self.path(name) else { return Ok(None) };
-        let wrong = |reason| StoreError { path: path.clone(), reason };
         let mut text = Vec::new();
         match fs::File::open(&path) {
             Ok(file) => file.take(MOST_BYTES).read_to_end(&mut text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => Err(error),
         }
-        .map_err(|error| wrong(error.into()))?;
-        let document: Document = serde_json::from_slice(&text).map_err(|error| wrong(error.into()))?;
-        let mut draft = Draft::default();
-        for record in document.endpoints {
-            match record.address.parse() {
-                Ok(location) => draft.add(Found {
-                    location,
-                    weight: Weight(record.weight),
-                    priority: record.priority,
-                    zone: record.zone,
-                    metadata: record.metadata,
-                }),
-                Err(_) => draft.refuse(record.address),
-            }
-        }
-        let set = draft.finish().map_err(|failure| wrong(failure.into()))?;
-        let at = UNIX_EPOCH.checked_add(Duration::from_secs(document.at)).unwrap_or(UNIX_EPOCH);
-        Ok(Some(Stored { origin: document.origin, at, set }))
+        .map_err(|error| self.error(name, error))?;
+        serde_json::from_slice(&text).map(Some).map_err(|error| self.error(name, error))
     }
 
-    /// Replaces the set under this name: the file is the old one or the new one, whatever happens.
-    /// Blocks.
-    ///
-    /// # Errors
-    /// When the directory can not be written to.
-    pub fn save(&self, name: &str, origin: &str, set: &Set) -> Result<(), StoreError> {
+    /// Replaces a document: the file is the old one or the new one, whatever happens. Blocks.
+    pub(super) fn write<T: Serialize>(&self, name: &str, document: &T) -> Result<(), StoreError> {
         let Some(path) = self.path(name) else { return Ok(()) };
-        let endpoints = set.found().iter().map(record).collect();
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let document = Document { origin: origin.to_owned(), at, endpoints };
         let write = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
             if let Some(directory) = path.parent() {
                 fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
             }
             let fresh = path.with_extension("json.new");
             let mut file = fs::File::create(&fresh)?;
-            file.write_all(&serde_json::to_vec_pretty(&document)?)?;
+            file.write_all(&serde_json::to_vec_pretty(document)?)?;
             file.sync_data()?;
             Ok(fs::rename(&fresh, &path)?)
         };
-        write().map_err(|reason| StoreError { path: path.clone(), reason })
+        write().map_err(|reason| self.error(name, reason))
+    }
+
+    fn error(&self, name: &str, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+        StoreError { path: self.path(name).unwrap_or_default(), reason: reason.into() }
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {
         self.0.as_ref().map(|directory| directory.join(format!("{name}.json")))
-    }
-}
-
-fn record(found: &Found) -> Record {
-    Record {
-        address: found.location.to_string(),
-        weight: found.weight.0,
-        priority: found.priority,
-        zone: found.zone.clone(),
-        metadata: found.metadata.clone(),
     }
 }
 

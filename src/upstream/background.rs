@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::Upstream;
 use super::roster::Name;
 use crate::config::upstream::Protocol;
-use crate::discovery::Set;
+use crate::discovery::{Pushed, Set, Store};
 use crate::endpoint::{CheckRecord, Endpoint, Moment};
 use crate::health::settings::Check;
 use crate::health::{self, Checker, Dial, HttpVersion, Judge};
@@ -35,10 +35,11 @@ const RESOLVE_INTERVAL: Duration = Duration::from_secs(5);
 const DISCOVERY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Watches over one upstream until it is gone.
-pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn Dial>) {
+pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn Dial>, store: Store) {
     let mut tasks = JoinSet::new();
     let (mut checks, mut lookups) = (Checks::default(), Lookups::default());
     if let Some(upstream) = upstream.upgrade() {
+        tasks.spawn(take_pushes(Arc::downgrade(&upstream), upstream.pushed.clone(), store));
         if let Some(feed) = &upstream.feed {
             tasks.spawn(discover(Arc::downgrade(&upstream), feed.subscribe()));
         }
@@ -72,10 +73,28 @@ async fn discover(upstream: Weak<Upstream>, mut sets: watch::Receiver<Arc<Set>>)
         {
             let Some(upstream) = upstream.upgrade() else { return };
             let set = sets.borrow_and_update().clone();
-            upstream.set_found(&set);
+            if upstream.set_found(&set) {
+                upstream.keep_and_tell().await;
+            }
         }
         sleep(DISCOVERY_PAUSE).await;
         if sets.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes what is pushed, from the disk at first, then whenever it changes.
+async fn take_pushes(upstream: Weak<Upstream>, pushed: Arc<Pushed>, store: Store) {
+    pushed.load(&store).await;
+    let mut pushes = pushed.subscribe();
+    loop {
+        pushes.mark_unchanged();
+        match upstream.upgrade() {
+            Some(upstream) => upstream.take_push(),
+            None => return,
+        }
+        if pushes.changed().await.is_err() {
             return;
         }
     }

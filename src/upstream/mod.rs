@@ -19,8 +19,8 @@ use tracing::{debug, info, warn};
 
 use crate::balance::Cursor;
 use crate::config::upstream as settings;
-use crate::discovery::{self, Feed, Set, Store};
-use crate::endpoint::{CheckState, EjectionCause, Endpoint, Moment};
+use crate::discovery::{self, Feed, Pushed, Set, Store};
+use crate::endpoint::{CheckState, EjectionCause, Endpoint, Location, Moment};
 use crate::health::{CheckKind, Dial, Outlier, PlainDial, SecureDial, Verdict};
 use crate::net::Connector;
 use crate::net::connector::Offer;
@@ -29,12 +29,15 @@ use crate::net::proxy_protocol::Greeting;
 mod background;
 mod budget;
 mod membership;
+mod push;
 mod roster;
 mod status;
 
 pub use crate::health::Outcome;
 pub use budget::Budget;
 pub use membership::{Choice, Condition, Membership};
+pub use push::{PushChange, PushError};
+pub use roster::Layer;
 pub use status::{CheckStatus, EndpointStatus, State, UpstreamStatus};
 
 use roster::{Change, Name, Roster};
@@ -62,6 +65,8 @@ pub struct Upstream {
     connector: Option<Arc<Connector>>,
     /// Endpoints that are found elsewhere.
     feed: Option<Arc<Feed>>,
+    /// Endpoints that were added and drained while the proxy runs.
+    pushed: Arc<Pushed>,
 }
 
 impl Upstream {
@@ -81,7 +86,11 @@ impl Upstream {
     ) -> Arc<Upstream> {
         let feed = feed(name, &settings, previous);
         let found = feed.as_ref().map(|feed| feed.used()).unwrap_or_default();
-        let roster = Roster::new(&settings, &found, previous.map(Upstream::roster).as_deref());
+        let pushed = previous.map(|previous| previous.pushed.clone());
+        let pushed = pushed.unwrap_or_else(|| Arc::new(Pushed::new(name)));
+        let before = previous.map(Upstream::roster);
+        let roster = Roster::new(&settings, found, pushed.current(), before.as_deref());
+        drop(before);
         for endpoint in roster.endpoints() {
             forget_what_is_off(&settings, endpoint);
         }
@@ -104,6 +113,7 @@ impl Upstream {
             background: OnceLock::new(),
             connector,
             feed,
+            pushed,
             settings,
         })
     }
@@ -116,7 +126,7 @@ impl Upstream {
         }
         self.background.get_or_init(|| {
             let changed = self.changed.clone();
-            runtime.spawn(background::run(Arc::downgrade(self), changed, dial))
+            runtime.spawn(background::run(Arc::downgrade(self), changed, dial, store.clone()))
         });
     }
 
@@ -147,6 +157,8 @@ impl Upstream {
     /// Ready when its source has answered or failed once and every name has been looked up once,
     /// found or not. Cancel-safe; the deadline is the caller's.
     pub async fn looked_up(&self) {
+        self.pushed.loaded().await;
+        self.take_push();
         if let Some(feed) = &self.feed {
             feed.settled().await;
             self.set_found(&feed.used());
@@ -287,18 +299,27 @@ impl Upstream {
         info!(upstream = &*self.name, host, endpoints = addresses.len(), "name resolved");
     }
 
-    /// Takes what the source has found.
-    fn set_found(&self, set: &Set) {
+    /// Takes what the source has found; returns whether that ended a drain.
+    fn set_found(&self, set: &Arc<Set>) -> bool {
         let mut roster = self.roster();
+        let places = |roster: &Roster| -> HashSet<Location> {
+            roster.entries().iter().map(|entry| entry.place.location.clone()).collect()
+        };
+        let before = places(&roster);
         if roster.discover(set) == Change::Same {
-            return;
+            return false;
         }
-        for endpoint in roster.endpoints() {
-            forget_what_is_off(&self.settings, endpoint);
-        }
-        self.publish(&roster, Moment::now());
+        let after = places(&roster);
+        self.settle(&roster, Moment::now());
         drop(roster);
         self.changed.notify_one();
+        self.forget_drains(&before.difference(&after).cloned().collect::<Vec<_>>())
+    }
+
+    /// Publishes a roster with other endpoints.
+    fn settle(&self, roster: &Roster, now: Moment) {
+        roster.endpoints().for_each(|endpoint| forget_what_is_off(&self.settings, endpoint));
+        self.publish(roster, now);
     }
 
     /// Publishes what time has changed and returns the time until it changes something again.

@@ -1,33 +1,64 @@
-//! All endpoints of an upstream, fit or not: what the configuration lists and what its source has
-//! found, names resolved.
+//! All endpoints of an upstream, fit or not: what the configuration lists, what its source has found
+//! and what was pushed, names resolved.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
+use serde::Serialize;
+
 use crate::balance::Member;
 use crate::config::upstream as settings;
-use crate::discovery::{Found, Set};
+use crate::discovery::{Found, Push, Set};
 use crate::endpoint::{Address, Endpoint, Location};
+use crate::units::Weight;
 
 /// The entries in the order of their layers, each with the endpoints that it stands for.
 #[derive(Debug)]
 pub struct Roster {
     /// What the configuration lists, in its order.
-    written: Vec<Entry>,
-    /// What the source has found, without the places that are written.
-    found: Vec<Entry>,
+    written: Vec<Found>,
+    found: Arc<Set>,
+    push: Arc<Push>,
+    /// Each place once: the written ones, then those that were found, then those that were pushed.
+    entries: Vec<Entry>,
     /// Endpoints that are in no entry any more, while somebody still uses them: one that comes back
     /// is the same.
     gone: Vec<Weak<Endpoint>>,
 }
 
+/// One place.
 #[derive(Debug)]
-struct Entry {
+pub struct Entry {
     /// The place and what is said about it.
-    place: Found,
+    pub place: Found,
+    /// Who says so.
+    pub layer: Layer,
+    /// Whether it takes new requests.
+    pub intake: Intake,
     /// One for an address; for a name as many as were found, none before the first answer.
-    endpoints: Vec<Arc<Endpoint>>,
+    pub endpoints: Vec<Arc<Endpoint>>,
+}
+
+/// Where an endpoint comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// The configuration.
+    Configuration,
+    /// The source of its upstream.
+    Discovery,
+    /// An operator or a deploy script.
+    Push,
+}
+
+/// Whether a place takes new requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intake {
+    /// It does.
+    Open,
+    /// It is drained.
+    Drained,
 }
 
 /// A host name with its port.
@@ -43,54 +74,61 @@ pub enum Change {
 }
 
 impl Roster {
-    /// The roster of these settings and of what is discovered. Endpoints that `previous` has are
-    /// taken over with their counters and their health, and names with their last addresses.
-    pub fn new(settings: &settings::Upstream, found: &Set, previous: Option<&Roster>) -> Roster {
-        let known = Known::of(previous);
+    /// The roster of these settings, of what is discovered and of what is pushed. Endpoints that
+    /// `previous` has are taken over with their counters and their health, and names with their last
+    /// addresses.
+    pub fn new(
+        settings: &settings::Upstream,
+        found: Arc<Set>,
+        push: Arc<Push>,
+        previous: Option<&Roster>,
+    ) -> Roster {
         let written = settings.endpoints.iter().map(|spanned| {
             let settings::Endpoint { address, weight, priority } = spanned.get_ref().clone();
-            known.entry(&Found { weight, priority, ..Found::at(address) })
+            Found { weight, priority, ..Found::at(address) }
         });
-        let written: Vec<Entry> = written.collect();
-        let found = found_entries(found, &written, &known);
         let gone = previous.map(|roster| roster.gone.clone()).unwrap_or_default();
-        Roster { written, found, gone }
+        let mut roster = Roster { written: written.collect(), found, push, entries: Vec::new(), gone };
+        roster.entries = roster.merge(&Known::of(previous));
+        roster
     }
 
     /// Replaces what is discovered.
-    pub fn discover(&mut self, set: &Set) -> Change {
-        let known = Known::of(Some(self));
-        let found = found_entries(set, &self.written, &known);
-        let is_same = |(one, other): (&Entry, &Entry)| one.place == other.place;
-        if found.len() == self.found.len() && found.iter().zip(&self.found).all(is_same) {
-            return Change::Same;
-        }
-        drop(known);
-        let before = std::mem::replace(&mut self.found, found);
-        self.remember(before);
-        Change::Changed
+    pub fn discover(&mut self, found: &Arc<Set>) -> Change {
+        self.found = found.clone();
+        self.renew()
     }
 
-    /// All endpoints with their roles.
+    /// Replaces what is pushed.
+    pub fn push(&mut self, push: &Arc<Push>) -> Change {
+        self.push = push.clone();
+        self.renew()
+    }
+
+    /// All places.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// All endpoints with their roles; one that is drained has no weight.
     pub fn members(&self) -> Vec<Member> {
         let member = |entry: &Entry, endpoint: &Arc<Endpoint>| Member {
             endpoint: endpoint.clone(),
-            weight: entry.place.weight,
+            weight: match entry.intake {
+                Intake::Open => entry.place.weight,
+                Intake::Drained => Weight(0),
+            },
             priority: entry.place.priority,
         };
-        self.entries()
+        let entries = self.entries.iter();
+        entries
             .flat_map(|entry| entry.endpoints.iter().map(move |endpoint| member(entry, endpoint)))
             .collect()
     }
 
-    /// All endpoints with what is said about them.
-    pub fn said(&self) -> impl Iterator<Item = (&Found, &Arc<Endpoint>)> {
-        self.entries().flat_map(|entry| entry.endpoints.iter().map(|endpoint| (&entry.place, endpoint)))
-    }
-
     /// All endpoints.
     pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.entries().flat_map(|entry| &entry.endpoints)
+        self.entries.iter().flat_map(|entry| &entry.endpoints)
     }
 
     /// The names to resolve, each once, with the number of addresses that are known.
@@ -99,7 +137,7 @@ impl Roster {
             Location::Name(host, port) => Some(((host.clone(), *port), entry.endpoints.len())),
             Location::Ip(_) | Location::Unix(_) => None,
         };
-        self.entries().filter_map(name).collect()
+        self.entries.iter().filter_map(name).collect()
     }
 
     /// Takes the addresses of a name. No address at all is taken for a failure of the resolver:
@@ -107,52 +145,72 @@ impl Roster {
     pub fn resolve(&mut self, host: &str, port: u16, addresses: &[SocketAddr]) -> Change {
         // Resolvers rotate their answers; the order must not look like a change.
         let addresses: BTreeSet<SocketAddr> = addresses.iter().copied().collect();
-        let mut change = Change::Same;
         if addresses.is_empty() {
-            return change;
+            return Change::Same;
         }
         let wanted = Location::Name(host.to_owned(), port);
         let known = Known::of(Some(self));
         let fresh = addresses.iter().map(|address| Endpoint::resolved(host, *address));
         let endpoints: Vec<Arc<Endpoint>> = fresh.map(|fresh| known.or(fresh)).collect();
         drop(known);
-        let mut before = Vec::new();
-        for entry in
-            self.written.iter_mut().chain(&mut self.found).filter(|entry| entry.place.location == wanted)
-        {
-            let same = entry.endpoints.len() == endpoints.len()
-                && entry.endpoints.iter().zip(&endpoints).all(|(one, other)| Arc::ptr_eq(one, other));
-            if !same {
-                let left = std::mem::replace(&mut entry.endpoints, endpoints.clone());
-                before.push(Entry { place: entry.place.clone(), endpoints: left });
-                change = Change::Changed;
-            }
+        let Some(entry) = self.entries.iter_mut().find(|entry| entry.place.location == wanted) else {
+            return Change::Same;
+        };
+        let is_same = entry.endpoints.len() == endpoints.len()
+            && entry.endpoints.iter().zip(&endpoints).all(|(one, other)| Arc::ptr_eq(one, other));
+        if is_same {
+            return Change::Same;
         }
+        let before = std::mem::replace(&mut entry.endpoints, endpoints);
         self.remember(before);
-        change
+        Change::Changed
     }
 
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.written.iter().chain(&self.found)
+    /// Makes the entries of what is there now.
+    fn renew(&mut self) -> Change {
+        let entries = self.merge(&Known::of(Some(self)));
+        let is_same = |(one, other): (&Entry, &Entry)| {
+            one.place == other.place && one.layer == other.layer && one.intake == other.intake
+        };
+        if entries.len() == self.entries.len() && entries.iter().zip(&self.entries).all(is_same) {
+            return Change::Same;
+        }
+        let before = std::mem::replace(&mut self.entries, entries);
+        self.remember(before.into_iter().flat_map(|entry| entry.endpoints).collect());
+        Change::Changed
+    }
+
+    /// One entry for each place: it stands where it is named first, and what was said last about it
+    /// counts: a push before the configuration, that before the source.
+    fn merge(&self, known: &Known) -> Vec<Entry> {
+        let pushed: HashMap<&Location, &Found> =
+            self.push.added.iter().map(|found| (&found.location, found)).collect();
+        let layers = [
+            (Layer::Configuration, &*self.written),
+            (Layer::Discovery, self.found.found()),
+            (Layer::Push, &*self.push.added),
+        ];
+        let all = layers.iter().flat_map(|(layer, places)| places.iter().map(|place| (*layer, place)));
+        let mut seen = HashSet::new();
+        all.filter(|(_, place)| seen.insert(&place.location))
+            .map(|(layer, place)| {
+                let place = pushed.get(&place.location).copied().unwrap_or(place);
+                let is_drained = self.push.drained.contains(&place.location);
+                let intake = if is_drained { Intake::Drained } else { Intake::Open };
+                Entry { place: place.clone(), layer, intake, endpoints: known.endpoints_of(&place.location) }
+            })
+            .collect()
     }
 
     /// Keeps track of those that are in no entry any more while somebody uses them.
-    fn remember(&mut self, before: Vec<Entry>) {
-        let left = before.iter().flat_map(|entry| entry.endpoints.iter().map(Arc::downgrade));
+    fn remember(&mut self, before: Vec<Arc<Endpoint>>) {
+        let left = before.iter().map(Arc::downgrade);
         let mut gone: Vec<Weak<Endpoint>> = left.chain(std::mem::take(&mut self.gone)).collect();
         drop(before);
         let here: HashSet<*const Endpoint> = self.endpoints().map(Arc::as_ptr).collect();
         gone.retain(|one| one.strong_count() > 0 && !here.contains(&one.as_ptr()));
         self.gone = gone;
     }
-}
-
-/// The entries of what was found. A place that is written already is no second entry: the file has
-/// the last word on its weight.
-fn found_entries(set: &Set, written: &[Entry], known: &Known) -> Vec<Entry> {
-    let written: HashSet<&Location> = written.iter().map(|entry| &entry.place.location).collect();
-    let found = set.found().iter().filter(|found| !written.contains(&found.location));
-    found.map(|found| known.entry(found)).collect()
 }
 
 /// Endpoints that may be used again, and the addresses of names.
@@ -174,21 +232,21 @@ impl Known {
         Known {
             endpoints: gone.iter().chain(roster.endpoints()).map(identity).collect(),
             names: roster
-                .entries()
+                .entries
+                .iter()
                 .filter(is_name)
                 .map(|entry| (entry.place.location.clone(), entry.endpoints.clone()))
                 .collect(),
         }
     }
 
-    /// The entry of a place, with what is known of it.
-    fn entry(&self, place: &Found) -> Entry {
-        let endpoints = match &place.location {
+    /// The endpoints that a place stands for, as far as they are known.
+    fn endpoints_of(&self, location: &Location) -> Vec<Arc<Endpoint>> {
+        match location {
             Location::Ip(address) => vec![self.or(Endpoint::new((*address).into()))],
             Location::Unix(path) => vec![self.or(Endpoint::new(Address::Unix(path.clone())))],
-            Location::Name(..) => self.names.get(&place.location).cloned().unwrap_or_default(),
-        };
-        Entry { place: place.clone(), endpoints }
+            Location::Name(..) => self.names.get(location).cloned().unwrap_or_default(),
+        }
     }
 
     /// The known endpoint that is the same, or the fresh one.
@@ -212,13 +270,13 @@ mod tests {
     }
 
     fn roster(written: &[&str], previous: Option<&Roster>) -> Roster {
-        Roster::new(&settings(written), &Set::default(), previous)
+        Roster::new(&settings(written), Arc::default(), Arc::default(), previous)
     }
 
-    fn set(places: &[&str]) -> Set {
+    fn set(places: &[&str]) -> Arc<Set> {
         let mut draft = Draft::default();
         places.iter().for_each(|place| draft.add_at(place));
-        draft.finish().unwrap()
+        Arc::new(draft.finish().unwrap())
     }
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
@@ -312,5 +370,44 @@ mod tests {
         roster.discover(&set(&places.iter().skip(1).map(String::as_str).collect::<Vec<_>>()));
         assert!(roster.endpoints().any(|endpoint| Arc::ptr_eq(endpoint, &kept)));
         assert!(begun.elapsed().as_secs() < 2, "{:?}", begun.elapsed());
+    }
+
+    fn push(added: &[(&str, u32)], drained: &[&str]) -> Arc<Push> {
+        let found = |(place, weight): &(&str, u32)| Found {
+            weight: Weight(*weight),
+            ..Found::at(place.parse().unwrap())
+        };
+        Arc::new(Push {
+            added: added.iter().map(found).collect(),
+            drained: drained.iter().map(|place| place.parse().unwrap()).collect(),
+        })
+    }
+
+    fn weights(roster: &Roster) -> Vec<String> {
+        let members = roster.members();
+        members.iter().map(|member| format!("{} {}", member.endpoint, member.weight)).collect()
+    }
+
+    #[test]
+    fn a_push_adds_places_and_has_the_last_word_on_weights() {
+        let mut roster = roster(&["10.0.0.1:80", "10.0.0.2:80"], None);
+        let kept = roster.members()[1].endpoint.clone();
+        assert_eq!(roster.push(&push(&[("10.0.0.9:80", 1), ("10.0.0.2:80", 5)], &[])), Change::Changed);
+        assert_eq!(weights(&roster), ["10.0.0.1:80 1", "10.0.0.2:80 5", "10.0.0.9:80 1"]);
+        assert!(Arc::ptr_eq(&roster.members()[1].endpoint, &kept));
+        let layers: Vec<_> = roster.entries().iter().map(|entry| entry.layer).collect();
+        assert_eq!(layers, [Layer::Configuration, Layer::Configuration, Layer::Push]);
+        assert_eq!(roster.push(&push(&[], &[])), Change::Changed);
+        assert_eq!(weights(&roster), ["10.0.0.1:80 1", "10.0.0.2:80 1"]);
+    }
+
+    #[test]
+    fn a_drained_place_stays_without_weight_wherever_it_comes_from() {
+        let mut roster = roster(&["10.0.0.1:80"], None);
+        roster.discover(&set(&["10.0.0.2:80"]));
+        roster.push(&push(&[], &["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]));
+        assert_eq!(weights(&roster), ["10.0.0.1:80 0", "10.0.0.2:80 0"]);
+        roster.discover(&set(&["10.0.0.2:80", "10.0.0.4:80"]));
+        assert_eq!(weights(&roster), ["10.0.0.1:80 0", "10.0.0.2:80 0", "10.0.0.4:80 1"]);
     }
 }

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::Upstream;
-use crate::discovery::{self, Found};
+use super::roster::{Entry, Intake, Layer};
+use crate::discovery;
 use crate::endpoint::{CheckRecord, CheckState, Endpoint, Moment};
 
 /// An upstream and its endpoints as they are now.
@@ -32,6 +33,8 @@ pub struct UpstreamStatus {
 pub struct EndpointStatus {
     /// Its address, and the host name that led to it.
     pub name: String,
+    /// Where it comes from.
+    pub from: Layer,
     /// Share of the traffic.
     pub weight: u32,
     /// Lower ones come first.
@@ -76,6 +79,8 @@ pub enum State {
     Unhealthy,
     /// Kept out because of what its traffic showed.
     Ejected,
+    /// Takes no new requests because somebody asked for that.
+    Draining,
 }
 
 /// One active check.
@@ -96,7 +101,9 @@ impl Upstream {
         let now = Moment::now();
         let (endpoints, names) = {
             let roster = self.roster();
-            let endpoints = roster.said().map(|(said, endpoint)| endpoint_status(said, endpoint, now));
+            let endpoints = roster.entries().iter().flat_map(|entry| {
+                entry.endpoints.iter().map(move |endpoint| endpoint_status(entry, endpoint, now))
+            });
             (endpoints.collect(), roster.names())
         };
         let unresolved = names.into_iter().filter(|(_, known)| *known == 0);
@@ -111,9 +118,10 @@ impl Upstream {
     }
 }
 
-fn endpoint_status(said: &Found, endpoint: &Endpoint, now: Moment) -> EndpointStatus {
-    let standing = &endpoint.standing;
+fn endpoint_status(entry: &Entry, endpoint: &Endpoint, now: Moment) -> EndpointStatus {
+    let (said, standing) = (&entry.place, &endpoint.standing);
     let state = match standing.check() {
+        _ if entry.intake == Intake::Drained => State::Draining,
         CheckState::Unhealthy => State::Unhealthy,
         _ if standing.is_ejected(now) => State::Ejected,
         CheckState::Healthy => State::Healthy,
@@ -124,10 +132,11 @@ fn endpoint_status(said: &Found, endpoint: &Endpoint, now: Moment) -> EndpointSt
             endpoint.checks.last_failure().or_else(|| Some("not healthy again yet".to_owned()))
         }
         State::Ejected => standing.ejection_cause().map(|cause| cause.name().to_owned()),
-        State::Healthy | State::Unknown => None,
+        State::Healthy | State::Unknown | State::Draining => None,
     };
     EndpointStatus {
         name: endpoint.name().to_owned(),
+        from: entry.layer,
         weight: said.weight.0,
         priority: said.priority,
         zone: said.zone.clone(),

@@ -36,7 +36,8 @@ fn unresolvable() -> (settings::Upstream, String) {
     (settings, host)
 }
 
-fn upstream(endpoints: &[&str]) -> Arc<Upstream> {
+/// An upstream with these endpoints.
+pub fn upstream(endpoints: &[&str]) -> Arc<Upstream> {
     Upstream::build("users", settings(endpoints), None)
 }
 

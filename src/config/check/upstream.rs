@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
-use super::Findings;
+use super::{Findings, discovery};
 use crate::config::Config;
 use crate::config::upstream::{Protocol, Upstream};
 use crate::endpoint::Location;
@@ -17,6 +17,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
     for (name, upstream) in &config.upstreams {
         endpoints(name, upstream, findings);
         tls(name, upstream, findings);
+        discovery::check(name, upstream, findings);
         if let Switch::On(check) = &upstream.health {
             health(name, upstream, check, findings);
         }

@@ -34,6 +34,11 @@ impl Base {
         &self.prefix
     }
 
+    /// Whether it is reached over TLS.
+    pub fn is_secure(&self) -> bool {
+        matches!(self.transport, Transport::Tls(..))
+    }
+
     /// The value of Host.
     pub(super) fn host_field(&self) -> String {
         match &self.transport {

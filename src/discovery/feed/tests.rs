@@ -7,8 +7,12 @@ use tempfile::TempDir;
 use tokio::time::timeout;
 
 use super::super::reports::State;
-use super::super::{Kind, file};
+use super::super::set::tests::set;
+use super::super::{Failure, Kind, Pending, file};
 use super::*;
+
+/// What the file source waits without an event.
+const LOOK: Duration = Duration::from_secs(10);
 
 fn feed(path: &Path) -> Feed {
     let settings = Settings::File(file::Settings { path: path.to_owned() });
@@ -68,6 +72,22 @@ async fn a_file_that_is_missing_is_found_when_it_comes() {
 }
 
 #[tokio::test]
+async fn a_file_that_comes_back_as_it_was_is_found() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("users.json");
+    write(&path, "[\"10.0.0.1:80\"]");
+    let feed = feed(&path);
+    feed.start(&Handle::current(), &Store::default());
+    feed.settled().await;
+    fs::remove_file(&path).unwrap();
+    eventually("it is missed", || feed.status().state == State::Failing).await;
+    write(&path, "[\"10.0.0.1:80\"]");
+    let begun = std::time::Instant::now();
+    eventually("it works again", || feed.status().state == State::Following).await;
+    assert!(begun.elapsed() < LOOK / 2, "an event tells it, not the next look");
+}
+
+#[tokio::test]
 async fn an_order_that_changes_is_no_update() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("users.json");
@@ -111,4 +131,57 @@ async fn a_broken_state_file_stops_nothing() {
     let feed = feed(&path);
     feed.start(&Handle::current(), &Store::new(Some(directory.path().to_owned())));
     eventually("the source is followed", || feed.used().len() == 1).await;
+}
+
+/// Tells these sets, one for each time that it is followed, the last one again and again.
+#[derive(Debug)]
+struct Script {
+    sets: Vec<Set>,
+    followed: usize,
+}
+
+impl Source for Script {
+    fn origin(&self) -> String {
+        "a script".to_owned()
+    }
+
+    fn follow<'a>(&'a mut self, reports: &'a Reports) -> Pending<'a, Result<(), Failure>> {
+        reports.found(self.sets[self.followed.min(self.sets.len() - 1)].clone());
+        self.followed += 1;
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_told_nothing_but_emptiness_is_asked_again_and_believed() {
+    let reports = Reports::new("users", "a script", Arc::new(set(&["a:1", "b:1"])));
+    let mut source = Script { sets: vec![Set::default()], followed: 0 };
+    let doubted = timeout(Duration::from_secs(59), follow(&mut source, &reports)).await;
+    assert!(doubted.is_err(), "it goes on");
+    assert_eq!((reports.used().len(), reports.status().state), (2, State::Doubting));
+    assert_eq!(source.followed, 1);
+    let mut source = Script { sets: vec![Set::default()], followed: 0 };
+    let _goes_on = timeout(Duration::from_secs(70), follow(&mut source, &reports)).await;
+    assert_eq!((reports.used().len(), reports.status().state), (0, State::Following));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_fails_is_asked_again_with_growing_pauses() {
+    #[derive(Debug, Default)]
+    struct Failing(usize);
+    impl Source for Failing {
+        fn origin(&self) -> String {
+            "nobody".to_owned()
+        }
+
+        fn follow<'a>(&'a mut self, _: &'a Reports) -> Pending<'a, Result<(), Failure>> {
+            self.0 += 1;
+            Box::pin(async { Err(Failure::new(Kind::Refused, "status 500")) })
+        }
+    }
+    let reports = Reports::new("users", "nobody", Arc::new(set(&["a:1"])));
+    let mut source = Failing::default();
+    let _goes_on = timeout(Duration::from_secs(600), follow(&mut source, &reports)).await;
+    assert!((40..90).contains(&source.0), "{} times in ten minutes", source.0);
+    assert_eq!((reports.used().len(), reports.status().state), (1, State::Failing));
 }

@@ -263,7 +263,7 @@ impl Scrape {
 /// Endpoints of one name, added up.
 #[derive(Debug, Default)]
 struct EndpointTotals {
-    states: [u64; 4],
+    states: [u64; Health::ALL.len()],
     in_flight: u64,
     attempts: u64,
     failures: u64,

@@ -99,11 +99,14 @@ pub enum Health {
     Unhealthy,
     /// Kept out because of what its traffic showed.
     Ejected,
+    /// Takes no new requests because somebody asked for that.
+    Draining,
 }
 
 impl Health {
     /// All of them.
-    pub const ALL: [Health; 4] = [Health::Healthy, Health::Unknown, Health::Unhealthy, Health::Ejected];
+    pub const ALL: [Health; 5] =
+        [Health::Healthy, Health::Unknown, Health::Unhealthy, Health::Ejected, Health::Draining];
 
     /// The value of the label `state`.
     pub fn name(self) -> &'static str {
@@ -112,6 +115,7 @@ impl Health {
             Health::Unknown => "unknown",
             Health::Unhealthy => "unhealthy",
             Health::Ejected => "ejected",
+            Health::Draining => "draining",
         }
     }
 }

@@ -66,7 +66,7 @@ async fn serve(listener: TcpListener, place: SocketAddr) {
     }
 }
 
-/// Answers every head with 200; requests have no bodies.
+/// Answers every head with 200, but for `/never` not at all; requests have no bodies.
 async fn converse(mut stream: TcpStream, place: SocketAddr) -> std::io::Result<()> {
     let body = place.to_string();
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
@@ -78,7 +78,10 @@ async fn converse(mut stream: TcpStream, place: SocketAddr) -> std::io::Result<(
         }
         buffer.extend_from_slice(&piece[..count]);
         while let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            buffer.drain(..end + 4);
+            let head: Vec<u8> = buffer.drain(..end + 4).collect();
+            if head.starts_with(b"GET /never ") {
+                std::future::pending::<()>().await;
+            }
             stream.write_all(answer.as_bytes()).await?;
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::harness::Origin;
+use crate::harness::{Authority, Origin, replace};
 
 type Places = Arc<Mutex<BTreeSet<SocketAddr>>>;
 
@@ -121,4 +121,55 @@ fn faults_of_a_registry_are_told_once_and_touch_nothing() {
     let mut registry = HttpRegistry::new();
     let relay = registry.relay.clone();
     faults_are_told_once_and_touch_nothing(&mut registry, &relay);
+}
+
+/// Answers one list, to whoever shows this token.
+fn guarded(token: &'static str, place: SocketAddr) -> Origin {
+    let body = serde_json::json!([place.to_string()]).to_string();
+    Origin::answering(move |request| match request.field("authorization") == Some(token) {
+        true => format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes(),
+        false => b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 8\r\n\r\nno token".to_vec(),
+    })
+}
+
+#[test]
+fn a_wrong_token_is_told_once_and_a_new_one_is_read_by_itself() {
+    let endpoints = Endpoints::start(1);
+    let registry = guarded("Bearer right", endpoints.place(0));
+    let directory = TempDir::new().expect("a directory");
+    let file = directory.path().join("token");
+    std::fs::write(&file, "wrong").expect("the directory is ours");
+    let proxy = Proxy::start(&config(&format!(
+        "{{ http = {{ url = \"http://{}/\", interval = \"100ms\", token_file = \"{}\" }} }}",
+        registry.address,
+        file.display()
+    )));
+    wait_until("it is refused twice", || failures(&proxy, "denied") >= 2.0);
+    assert_eq!(told(&proxy, "denied"), 1);
+    assert!(!proxy.log().contains("wrong"), "no token is in the log");
+    replace(&file, "right\n");
+    answers(&proxy, endpoints.place(0));
+}
+
+#[test]
+fn only_the_authority_that_is_named_is_believed() {
+    let endpoints = Endpoints::start(1);
+    let registry = guarded("Bearer x", endpoints.place(0));
+    let (right, wrong) = (Authority::new("right"), Authority::new("wrong"));
+    let front = TlsFront::before(registry.address, &right.sign(&["127.0.0.1"]));
+    let directory = TempDir::new().expect("a directory");
+    let (ca, token) = (directory.path().join("ca.pem"), directory.path().join("token"));
+    replace(&ca, &wrong.pem());
+    replace(&token, "x");
+    let proxy = Proxy::start(&config(&format!(
+        "{{ http = {{ url = \"https://{}/\", interval = \"100ms\", token_file = \"{}\", tls = {{ ca = \"{}\" }} }} }}",
+        front.address,
+        token.display(),
+        ca.display()
+    )));
+    wait_until("it is not believed", || failures(&proxy, "tls") >= 2.0);
+    assert_eq!(told(&proxy, "tls"), 1);
+    assert!(registry.requests().is_empty(), "a stranger is not shown the token");
+    replace(&ca, &right.pem());
+    answers(&proxy, endpoints.place(0));
 }

@@ -10,7 +10,10 @@ mod endpoints;
 mod file;
 mod http;
 mod load;
+mod push;
 mod relay;
+mod reload;
+mod tls_front;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -22,6 +25,7 @@ use crate::harness::{PATIENCE, Proxy, comes_true, pass, wait_until};
 pub use endpoints::Endpoints;
 pub use load::Load;
 pub use relay::{Mode, Relay};
+pub use tls_front::TlsFront;
 
 /// A place that knows endpoints, as the test drives it.
 pub trait Registry {
@@ -128,7 +132,8 @@ fn is_left_out(proxy: &Proxy, place: SocketAddr) -> Duration {
     last - begun
 }
 
-/// Sentence: a change is used within the limit of the registry, both ways.
+/// Sentence: a change is used within the limit of the registry, both ways; by the median of five, since
+/// other tests run beside this one.
 #[track_caller]
 pub fn a_change_is_used_within_the_limit(registry: &mut dyn Registry) {
     let endpoints = registry.endpoints(3);
@@ -137,13 +142,18 @@ pub fn a_change_is_used_within_the_limit(registry: &mut dyn Registry) {
     let proxy = proxy(registry);
     answers(&proxy, first);
     answers(&proxy, second);
-    registry.register(third);
-    let found = answers(&proxy, third);
-    registry.deregister(first);
-    let left = is_left_out(&proxy, first);
+    let (mut found, mut left) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        registry.register(third);
+        found.push(answers(&proxy, third));
+        registry.deregister(third);
+        left.push(is_left_out(&proxy, third));
+    }
+    found.sort();
+    left.sort();
     let limit = registry.limit();
     eprintln!("found after {found:?}, left out after {left:?}, limit {limit:?}");
-    assert!(found <= limit && left <= limit, "found {found:?}, left out {left:?}, limit {limit:?}");
+    assert!(found[2] <= limit && left[2] <= limit, "found {found:?}, left out {left:?}, limit {limit:?}");
 }
 
 /// Sentence: a hundred registrations and deregistrations under 500 requests a second fail none. An

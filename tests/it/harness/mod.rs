@@ -14,7 +14,7 @@ pub mod services;
 
 use std::time::{Duration, Instant};
 
-pub use authority::{Authority, replace};
+pub use authority::{Authority, Signed, replace};
 pub use client::Client;
 pub use curl::{Curl, curl};
 pub use http::{Request, Response, ok};
