@@ -59,5 +59,25 @@ find_registries() {
 # Prints the directory with `kube-apiserver`.
 find_kubernetes() { [ -x "$cache/kubernetes/kube-apiserver" ] && echo "$cache/kubernetes"; }
 
+# Prints the directory into which Docker and what it needs are unpacked.
+find_docker() { [ -x "$cache/docker/usr/sbin/dockerd" ] && [ -x "$cache/docker/bin/busybox" ] && echo "$cache/docker"; }
+
+# start_dockerd DIRECTORY: a Docker daemon of its own (scripts/dockerd), as $daemon, until stop_dockerd.
+start_dockerd() {
+  local answer=
+  mkfifo "$1/commands" "$1/answers"
+  "$repo/scripts/dockerd" "$1" <"$1/commands" >"$1/answers" &
+  daemon=$!
+  exec 3>"$1/commands"
+  read -r answer <"$1/answers" || true
+  [ "$answer" = ready ] || { echo "error: dockerd does not start" >&2; return 1; }
+}
+
+# What was started meanwhile must have ended: the daemon ends with the last that holds its commands open.
+stop_dockerd() {
+  exec 3>&-
+  wait "$daemon" || true
+}
+
 # The root file system in which tests/systemd/boot starts systemd.
 root_filesystem() { echo "$cache/root-$(. /etc/os-release && echo "${VERSION_CODENAME:-unknown}")"; }

@@ -62,7 +62,6 @@ const PLANNED: &[Planned] = &[
         ]),
     ),
     planned("upstream.*.endpoints.zone", KeyUnless(&[""])),
-    planned("upstream.*.discover", Values(&["docker"])),
     #[cfg(not(feature = "kubernetes"))]
     planned("upstream.*.discover", Feature("kubernetes")),
     planned("upstream.*.balance", Values(&["adaptive", "peak_ewma", "ring_hash", "maglev"])),

@@ -24,6 +24,7 @@ mod store;
 
 pub mod consul;
 pub mod dns;
+pub mod docker;
 pub mod etcd;
 pub mod file;
 pub mod http;
@@ -70,6 +71,8 @@ pub trait Source: Debug + Send {
 pub enum Settings {
     /// A name in the DNS.
     Dns(Box<dns::Settings>),
+    /// Containers of a Docker daemon with a label.
+    Docker(Box<docker::Settings>),
     /// A file that is watched.
     File(file::Settings),
     /// A registry that is asked over HTTP.
@@ -87,6 +90,7 @@ pub enum Settings {
 pub fn build(upstream: &str, settings: &Settings) -> Box<dyn Source> {
     match settings {
         Settings::Dns(settings) => Box::new(dns::Dns::new((**settings).clone())),
+        Settings::Docker(settings) => Box::new(docker::Docker::new((**settings).clone())),
         Settings::File(settings) => Box::new(file::File::new(settings.clone())),
         Settings::Http(settings) => Box::new(http::Http::new(upstream, (**settings).clone())),
         Settings::Consul(settings) => Box::new(consul::Consul::new((**settings).clone())),

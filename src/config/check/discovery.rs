@@ -17,6 +17,10 @@ pub(super) fn check(name: &Spanned<String>, upstream: &Upstream, findings: &mut 
             pointers(&of, settings, findings);
             tls(&of, &settings.url.base, &settings.tls, findings);
         }
+        Some(Settings::Docker(settings)) => {
+            let of = Source { upstream: name, source: "docker" };
+            tls(&of, &settings.socket, &settings.tls, findings);
+        }
         Some(Settings::Consul(settings)) => {
             let of = Source { upstream: name, source: "consul" };
             tls(&of, &settings.address, &settings.tls, findings);

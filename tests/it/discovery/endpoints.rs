@@ -18,16 +18,25 @@ pub struct Endpoints {
 impl Endpoints {
     /// So many, which accept when this returns; on one port, as pods do, unless another test has it.
     pub fn start(count: usize) -> Endpoints {
-        Endpoints::at_port(0, count)
+        Endpoints::listen([127, 9], 0, count)
     }
 
     /// The same, all of them at one port.
     pub fn at_port(port: u16, count: usize) -> Endpoints {
+        Endpoints::listen([127, 9], port, count)
+    }
+
+    /// The same on addresses that begin with these two numbers; all of them are this machine's.
+    pub fn start_within(network: [u8; 2], count: usize) -> Endpoints {
+        Endpoints::listen(network, 0, count)
+    }
+
+    fn listen([first, second]: [u8; 2], port: u16, count: usize) -> Endpoints {
         let background = Background::start();
         let running = background.handle.block_on(async {
             let mut running: Vec<(SocketAddr, JoinHandle<()>)> = Vec::new();
             for number in 0..count {
-                let ip = Ipv4Addr::new(127, 9, (number / 250) as u8, (number % 250 + 1) as u8);
+                let ip = Ipv4Addr::new(first, second, (number / 250) as u8, (number % 250 + 1) as u8);
                 let wanted = match (port, running.first()) {
                     (0, Some((place, _))) => place.port(),
                     (port, _) => port,
@@ -36,7 +45,7 @@ impl Endpoints {
                     Err(_taken) if port == 0 => TcpListener::bind((ip, 0)).await,
                     bound => bound,
                 };
-                let listener = listener.expect("loopback takes any address");
+                let listener = listener.expect("the address is of this machine");
                 let place = listener.local_addr().expect("it is bound");
                 running.push((place, tokio::spawn(serve(listener, place))));
             }

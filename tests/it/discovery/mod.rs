@@ -8,6 +8,7 @@ mod background;
 mod call;
 mod consul;
 mod dns;
+mod docker;
 mod endpoints;
 mod etcd;
 mod file;
@@ -56,6 +57,11 @@ pub trait Registry {
 
     /// Longest time from a change to the first request that goes by it.
     fn limit(&self) -> Duration;
+
+    /// Endpoints where this registry can name them.
+    fn endpoints(&self, count: usize) -> Endpoints {
+        Endpoints::start(count)
+    }
 }
 
 /// What a registry knows after a restart.
@@ -136,7 +142,7 @@ fn is_left_out(proxy: &Proxy, place: SocketAddr) -> Duration {
 /// other tests run beside this one.
 #[track_caller]
 pub fn a_change_is_used_within_the_limit(registry: &mut dyn Registry) {
-    let endpoints = Endpoints::start(3);
+    let endpoints = registry.endpoints(3);
     let [first, second, third] = [endpoints.place(0), endpoints.place(1), endpoints.place(2)];
     registry.register_all(&[first, second]);
     let proxy = proxy(registry);
@@ -160,7 +166,7 @@ pub fn a_change_is_used_within_the_limit(registry: &mut dyn Registry) {
 /// endpoint stops a moment after it was deregistered, as a graceful service does.
 #[track_caller]
 pub fn a_hundred_changes_under_load_fail_nothing(registry: &mut dyn Registry) {
-    let mut endpoints = Endpoints::start(53);
+    let mut endpoints = registry.endpoints(53);
     registry.register_all(&endpoints.places()[..3]);
     let proxy = proxy(registry);
     endpoints.places()[..3].iter().for_each(|place| {
@@ -183,7 +189,7 @@ pub fn a_hundred_changes_under_load_fail_nothing(registry: &mut dyn Registry) {
 /// services register again one after another, and still nothing fails.
 #[track_caller]
 pub fn an_outage_fails_nothing(registry: &mut dyn Registry, data: Data) {
-    let endpoints = Endpoints::start(4);
+    let endpoints = registry.endpoints(4);
     registry.register_all(&endpoints.places()[..3]);
     let proxy = proxy(registry);
     answers(&proxy, endpoints.place(0));
@@ -214,7 +220,7 @@ pub fn an_outage_fails_nothing(registry: &mut dyn Registry, data: Data) {
 /// Sentence: a proxy that starts while its registry is away serves with the last endpoints.
 #[track_caller]
 pub fn a_start_without_the_registry_uses_the_last_endpoints(registry: &mut dyn Registry) {
-    let endpoints = Endpoints::start(2);
+    let endpoints = registry.endpoints(2);
     registry.register_all(&endpoints.places());
     let first = proxy(registry);
     answers(&first, endpoints.place(0));
@@ -237,7 +243,7 @@ pub fn a_start_without_the_registry_uses_the_last_endpoints(registry: &mut dyn R
 /// Sentence: a thousand endpoints are found, and one that is added is used within the limit.
 #[track_caller]
 pub fn a_thousand_endpoints_are_found(registry: &mut dyn Registry) {
-    let endpoints = Endpoints::start(1001);
+    let endpoints = registry.endpoints(1001);
     registry.register_all(&endpoints.places()[..1000]);
     let proxy = proxy(registry);
     let begun = Instant::now();
@@ -264,7 +270,7 @@ pub fn a_thousand_endpoints_are_found(registry: &mut dyn Registry) {
 /// `relay` stands before the registry and speaks wrong HTTP in its name.
 #[track_caller]
 pub fn faults_are_told_once_and_touch_nothing(registry: &mut dyn Registry, relay: &Relay) {
-    let endpoints = Endpoints::start(2);
+    let endpoints = registry.endpoints(2);
     registry.register_all(&endpoints.places());
     let proxy = proxy(registry);
     answers(&proxy, endpoints.place(1));

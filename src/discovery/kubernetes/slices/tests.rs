@@ -1,3 +1,5 @@
+//! Slices as the API server tells them, and the endpoints that they make.
+
 use serde_json::{Value, json};
 
 use super::*;
