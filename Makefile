@@ -15,13 +15,19 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 export SUITES ?= ../shared/suites
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check suites fuzz cost bench release install provision fixtures clean
+.PHONY: help demo demo-docker image run test check suites fuzz cost bench release install provision fixtures clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: release ## build, then show the proxy at work with endpoints of its own
 	$(BINARY) demo
+
+demo-docker: release fixtures ## tidegate before containers that come and go (CHECK=1: try it and end); needs root
+	scripts/demo-docker $(if $(CHECK),--check) $(BINARY)
+
+image: ## the container image (CHECK=1: in a daemon of its own, and try it; AUTHORITIES=file of those to believe)
+	scripts/image $(if $(CHECK),--check) $(if $(AUTHORITIES),--authorities $(AUTHORITIES))
 
 ifeq ($(filter run,$(MAKECMDGOALS))$(CONFIG),run)
 $(error which configuration? make run CONFIG=proxy.toml)

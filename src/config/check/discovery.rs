@@ -15,6 +15,10 @@ pub(super) fn check(name: &Spanned<String>, upstream: &Upstream, findings: &mut 
             pointers(&of, settings, findings);
             tls(&of, &settings.url.base, &settings.tls, findings);
         }
+        Some(Settings::Docker(settings)) => {
+            let of = Source { upstream: name, source: "docker" };
+            tls(&of, &settings.socket, &settings.tls, findings);
+        }
     }
 }
 

@@ -105,6 +105,8 @@ fn every_key_stands_in_the_reference() {
         ("[upstream.by_file.discover.file]", keys_of::<discovery::file::Settings>()),
         ("[upstream.by_http.discover.http]", without(keys_of::<discovery::http::Settings>(), &["tls"])),
         ("[upstream.by_http.discover.http.tls]", keys_of::<discovery::client::Tls>()),
+        ("[upstream.by_docker.discover.docker]", without(keys_of::<discovery::docker::Settings>(), &["tls"])),
+        ("[upstream.by_docker.discover.docker.tls]", keys_of::<discovery::client::Tls>()),
         ("[upstream.users.budget]", keys_of::<super::super::upstream::Budget>()),
     ];
     for (header, keys) in tables {
