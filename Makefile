@@ -17,8 +17,8 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 export SUITES ?= ../shared/suites
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-dns demo-consul demo-etcd demo-kubernetes run test check suites fuzz cost bench bench-latency \
-	bench-scale microbench pgo release install provision fixtures clean
+.PHONY: help demo demo-dns demo-consul demo-etcd demo-docker demo-kubernetes image run test check suites fuzz cost bench \
+	bench-latency bench-scale microbench pgo release install provision fixtures clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,11 @@ demo: release ## build, then show the proxy at work with endpoints of its own
 
 demo-dns: release fixtures ## endpoints that come and go in a DNS zone, with knot (CHECK=1: only check)
 	scripts/demo-dns $(if $(CHECK),--check)
+demo-docker: release fixtures ## tidegate before containers that come and go (CHECK=1: try it and end); needs root
+	scripts/demo-docker $(if $(CHECK),--check) $(BINARY)
+
+image: ## the container image (CHECK=1: in a daemon of its own, and try it; AUTHORITIES=file of those to believe)
+	scripts/image $(if $(CHECK),--check) $(if $(AUTHORITIES),--authorities $(AUTHORITIES))
 
 ifeq ($(filter run,$(MAKECMDGOALS))$(CONFIG),run)
 $(error which configuration? make run CONFIG=proxy.toml)

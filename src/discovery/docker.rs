@@ -29,9 +29,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 const LOOKS: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(150), Duration::from_secs(1), Duration::from_secs(10)];
 /// How long further events are waited for after one, at least and at most. Between the two it is as
-/// long as the last list took, so that bursts leave the daemon half of its time.
+/// long as the last list took, so that bursts leave the daemon time for other things.
 const LEAST_BURST: Duration = Duration::from_millis(10);
-const MOST_BURST: Duration = Duration::from_secs(1);
+const MOST_BURST: Duration = Duration::from_millis(100);
 /// No event comes for hours on a quiet host.
 const QUIET: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -132,6 +132,8 @@ fn every_key_stands_in_the_reference() {
         ("[upstream.by_etcd.discover.etcd.tls]", keys_of::<discovery::client::Tls>()),
         #[cfg(feature = "kubernetes")]
         ("[upstream.by_kubernetes.discover.kubernetes]", keys_of::<discovery::kubernetes::Settings>()),
+        ("[upstream.by_docker.discover.docker]", without(keys_of::<discovery::docker::Settings>(), &["tls"])),
+        ("[upstream.by_docker.discover.docker.tls]", keys_of::<discovery::client::Tls>()),
         ("[upstream.users.budget]", keys_of::<super::super::upstream::Budget>()),
     ];
     for (header, keys) in tables {

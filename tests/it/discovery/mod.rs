@@ -166,20 +166,26 @@ pub fn a_change_is_used_within_the_limit(registry: &mut dyn Registry) {
 /// endpoint stops a moment after it was deregistered, as a graceful service does.
 #[track_caller]
 pub fn a_hundred_changes_under_load_fail_nothing(registry: &mut dyn Registry) {
-    let mut endpoints = registry.endpoints(53);
+    changes_under_load_fail_nothing(registry, 50);
+}
+
+/// The same with so many registrations, and as many deregistrations.
+#[track_caller]
+pub fn changes_under_load_fail_nothing(registry: &mut dyn Registry, count: usize) {
+    let mut endpoints = registry.endpoints(count + 3);
     registry.register_all(&endpoints.places()[..3]);
     let proxy = proxy(registry);
     endpoints.places()[..3].iter().for_each(|place| {
         answers(&proxy, *place);
     });
     let load = Load::start(&proxy, 500);
-    for number in 3..53 {
+    for number in 3..count + 3 {
         registry.register(endpoints.place(number));
         registry.deregister(endpoints.place(number - 3));
         endpoints.stop_after(number - 3, registry.limit() + Duration::from_millis(500));
         pass(Duration::from_millis(40));
     }
-    answers(&proxy, endpoints.place(52));
+    answers(&proxy, endpoints.place(count + 2));
     pass(registry.limit() + Duration::from_secs(1));
     load.assert_nothing_failed(&proxy);
     wait_until("only the last three are known", || known(&proxy) == 3);
