@@ -10,7 +10,7 @@ fn known_places(proxy: &Proxy) -> Vec<String> {
     let status = proxy.status();
     let endpoints = status["upstreams"][0]["endpoints"].as_array().cloned().unwrap_or_default();
     let mut places: Vec<String> =
-        endpoints.iter().map(|one| one["address"].as_str().unwrap_or_default().to_owned()).collect();
+        endpoints.iter().map(|one| one["name"].as_str().unwrap_or_default().to_owned()).collect();
     places.sort();
     places
 }
