@@ -85,7 +85,7 @@ impl Token {
     }
 
     /// The field and its value now.
-    pub(super) async fn read(
+    pub(in super::super) async fn read(
         &self,
         authorization: HeaderName,
     ) -> Result<Option<(HeaderName, String)>, Failure> {

@@ -10,18 +10,19 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Resource;
 use kube::api::{ListParams, ObjectList, WatchParams};
-use kube::client::{Body, Client, ConfigExt};
+use kube::client::{AuthError, Body, Client, ConfigExt};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::core::{Request, Status};
 use tokio::time::timeout;
 use tower::{BoxError, ServiceBuilder};
 
-use super::super::client::kind_of;
+use super::super::client::{Token, kind_of};
 use super::super::{Failure, Kind};
 use super::Settings;
 use super::events::Events;
@@ -34,6 +35,7 @@ const MOST_BYTES: usize = 16 << 20;
 /// One Service of one cluster.
 pub(super) struct Cluster {
     client: Client,
+    token: Token,
     slices: Request,
     selector: String,
     deadline: Duration,
@@ -48,15 +50,21 @@ impl Cluster {
             true => in_cluster(),
             false => handle.block_on(by_file(&kubeconfig, context)),
         });
-        let config = reading
+        let mut config = reading
             .await
             .map_err(|error| Failure::because(Kind::Invalid, "the configuration was not read", error))??;
         let namespace = match settings.service.namespace.as_str() {
             "" => config.default_namespace.clone(),
             namespace => namespace.to_owned(),
         };
+        // Read for every request: `kube` would keep it for a minute, and stumble over a line end.
+        let token = config.auth_info.token_file.take().map_or(Token::None, |file| {
+            config.auth_info.token = None;
+            Token::Bearer(file.into())
+        });
         Ok(Cluster {
             client: client(config)?,
+            token,
             slices: Request::new(EndpointSlice::url_path(&(), Some(&namespace))),
             selector: format!("kubernetes.io/service-name={}", settings.service.name),
             deadline: settings.timeout.get(),
@@ -69,7 +77,7 @@ impl Cluster {
         params.continue_token = next.map(str::to_owned);
         let request = self.slices.list(&params).map_err(unasked)?;
         let asking = async {
-            let answer = self.client.send(request.map(Body::from)).await.map_err(unanswered)?;
+            let answer = self.send(request).await?;
             let status = answer.status().as_u16();
             let body = whole(answer.into_body()).await?;
             if status != 200 {
@@ -87,7 +95,7 @@ impl Cluster {
         let params = WatchParams::default().labels(&self.selector).timeout(seconds);
         let request = self.slices.watch(&params, version).map_err(unasked)?;
         let asking = async {
-            let answer = self.client.send(request.map(Body::from)).await.map_err(unanswered)?;
+            let answer = self.send(request).await?;
             match answer.status().as_u16() {
                 200 => Ok(Some(Events::new(answer.into_body()))),
                 410 => Ok(None),
@@ -96,7 +104,20 @@ impl Cluster {
         };
         timeout(self.deadline, asking).await.map_err(|_late| late(self.deadline))?
     }
+
+    async fn send(&self, mut request: Ask) -> Result<http::Response<Body>, Failure> {
+        if let Some((name, value)) = self.token.read(AUTHORIZATION).await? {
+            let mut value = HeaderValue::from_str(&value)
+                .map_err(|error| Failure::because(Kind::Denied, "the token is no token", error))?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(name, value);
+        }
+        self.client.send(request.map(Body::from)).await.map_err(unanswered)
+    }
 }
+
+/// A request, with nothing to send but its head.
+type Ask = http::Request<Vec<u8>>;
 
 /// What every pod has: two variables, a token and an authority, both of which are replaced while it
 /// runs.
@@ -193,6 +214,9 @@ pub(super) fn broken(what: &str, error: BoxError) -> Failure {
     while let Some(error) = cause {
         if error.is::<rustls::Error>() {
             kind = Kind::Tls;
+        }
+        if error.is::<AuthError>() {
+            kind = Kind::Denied;
         }
         if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
             kind = Kind::Invalid;

@@ -80,7 +80,8 @@ impl Users {
     }
 
     fn write_token(&self, token: &str) {
-        crate::harness::replace(&self.directory.path().join("token"), token);
+        // With a line end, as editors and `echo` leave it.
+        crate::harness::replace(&self.directory.path().join("token"), &format!("{token}\n"));
     }
 
     fn write_kubeconfig(&self, server: &str) {
