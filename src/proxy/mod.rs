@@ -43,7 +43,8 @@ pub enum Ended {
 
 /// Answers one request, whose validated head is in `room.exchange.request`.
 ///
-/// Not an `async fn`: that would keep its arguments twice, and an open connection is to be small.
+/// Not an `async fn`: an open connection is to be small.
+#[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
 pub fn handle<C: Client>(
     worker: &Worker,
     listener: &Listener,

@@ -169,7 +169,7 @@ fn every_planned_key_stands_in_the_reference() {
         let line = |line: &str| line.contains("planned:") && line.contains(name);
         assert!(REFERENCE.lines().any(line), "the reference does not say that `{name}` is planned");
     }
-    assert!(seen > 30, "only {seen} planned keys and values were found");
+    assert!(seen > 20, "only {seen} planned keys and values were found");
 }
 
 #[test]

@@ -34,6 +34,11 @@ impl Base {
         Base { transport: Transport::Plain("127.0.0.1".to_owned(), port), prefix: String::new() }
     }
 
+    /// A UNIX socket.
+    pub fn socket(path: impl Into<PathBuf>) -> Base {
+        Base { transport: Transport::Unix(path.into()), prefix: String::new() }
+    }
+
     /// The path that stands before the path of every request: "" or "/api".
     pub fn prefix(&self) -> &str {
         &self.prefix

@@ -1,3 +1,5 @@
+//! Containers as the daemon tells them, and the endpoints that they make.
+
 use serde_json::json;
 
 use super::*;
