@@ -57,7 +57,7 @@ fn other_services_of_the_namespace_do_not_count() {
 /// An API server of our own, which says what a real one says rarely: each watch gets the next of
 /// these texts; a list has the endpoints of as many texts as were told, under that version.
 fn scripted(watches: &'static [&'static str]) -> (Origin, mpsc::Receiver<String>) {
-    let (asked, told) = mpsc::channel();
+    let (asked, told) = mpsc::sync_channel(64);
     let (asked, step) = (Mutex::new(asked), AtomicUsize::new(0));
     let origin = Origin::answering(move |request| {
         let target = request.target().to_owned();
