@@ -29,6 +29,11 @@ pub(super) enum Transport {
 }
 
 impl Base {
+    /// A UNIX socket.
+    pub fn unix(path: impl Into<PathBuf>) -> Base {
+        Base { transport: Transport::Unix(path.into()), prefix: String::new() }
+    }
+
     /// The path that stands before the path of every request: "" or "/api".
     pub fn prefix(&self) -> &str {
         &self.prefix
@@ -89,7 +94,7 @@ impl FromStr for Base {
 
     fn from_str(text: &str) -> Result<Base, UnitError> {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
-            return Ok(Base { transport: Transport::Unix(path.into()), prefix: String::new() });
+            return Ok(Base::unix(path));
         }
         let uri: hyper::Uri = text.parse().map_err(|_| wrong(text))?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {

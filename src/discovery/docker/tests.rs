@@ -1,3 +1,5 @@
+//! Which containers are endpoints, by lists as dockerd writes them.
+
 use serde_json::json;
 
 use super::*;
