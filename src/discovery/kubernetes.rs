@@ -62,7 +62,14 @@ impl Source for Kubernetes {
             let mut version = world.list().await?;
             loop {
                 let apart = Instant::now() + APART;
-                let next = world.watch(version).await?;
+                let next = match world.watch(version).await {
+                    // Whether it is away says the list; who comes back may have another past.
+                    Err(failure) if failure.kind == Kind::Unreachable => {
+                        tracing::debug!(error = %failure.chain(), "the watch broke");
+                        None
+                    }
+                    other => other?,
+                };
                 sleep_until(apart).await;
                 match next {
                     Some(next) => version = next,
@@ -108,24 +115,13 @@ impl<'f> World<'f> {
     }
 
     /// Follows what changes after that version until the watch ends, and returns the version at
-    /// which the next one goes on; none when all is to be listed again: that version is forgotten, or
-    /// the connection broke.
+    /// which the next one goes on; none when that version is forgotten and all is to be listed again.
     async fn watch(&mut self, mut version: String) -> Result<Option<String>, Failure> {
         let mut events = match self.cluster.watch(&version, WATCH).await? {
             Some(events) => events,
             None => return Ok(None),
         };
-        loop {
-            let event = match next(&mut events, WATCH + self.settings.timeout.get()).await {
-                Ok(Some(event)) => event,
-                Ok(None) => break,
-                // Whether it is away says the list; who comes back may have another past.
-                Err(failure) if failure.kind == Kind::Unreachable => {
-                    tracing::debug!(error = %failure.chain(), "the watch broke");
-                    return Ok(None);
-                }
-                Err(failure) => return Err(failure),
-            };
+        while let Some(event) = next(&mut events, WATCH + self.settings.timeout.get()).await? {
             match event {
                 WatchEvent::Added(slice) | WatchEvent::Modified(slice) => {
                     version = version_of(&slice).unwrap_or(version);
