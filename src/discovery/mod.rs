@@ -2,7 +2,7 @@
 //!
 //! A [`Source`] tells the full state of its world, again and again; the latest answer wins. All the
 //! rest is the same for every source and stands here once: [`Set`] makes answers comparable,
-//! [`Keeper`] decides what an answer is worth, [`Feed`] runs a source with pauses after failures,
+//! the keeper decides what an answer is worth, [`Feed`] runs a source with pauses after failures,
 //! keeps the last good set, also on disk, and tells how old it is. Who uses the set is `upstream`.
 
 use std::fmt::Debug;

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::units::{self, UnitError};
 
-/// The URL that all requests begin with: "http://127.0.0.1:8500", "https://registry.local/api" or
-/// "unix:/var/run/docker.sock".
+/// The URL that all requests begin with: `http://127.0.0.1:8500`, `https://registry.local/api` or
+/// `unix:/var/run/docker.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Base {
     /// How it is reached.
