@@ -53,8 +53,8 @@ const EVENTS: [&str; 9] = [
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Where the daemon, or a proxy before it, is: "unix:/path", "http://host:2375" or
-    /// "https://host:2376". Default: "unix:/var/run/docker.sock".
+    /// Where the daemon, or a proxy before it, is: "unix:/path", `http://host:2375` or
+    /// `https://host:2376`. Default: "unix:/var/run/docker.sock".
     #[serde(default = "usual_socket")]
     pub socket: Base,
     /// The label that a container has, as "key=value", or "key" for any value. Required.
