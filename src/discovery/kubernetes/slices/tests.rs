@@ -1,3 +1,5 @@
+//! What becomes an endpoint, and what does not.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -57,11 +57,11 @@ fn other_services_of_the_namespace_do_not_count() {
 /// An API server of our own, which says what a real one says rarely: each watch gets the next of
 /// these texts; a list has the endpoints of as many texts as were told, under that version.
 fn scripted(watches: &'static [&'static str]) -> (Origin, mpsc::Receiver<String>) {
-    let (asked, told) = mpsc::channel();
-    let (asked, step) = (Mutex::new(asked), AtomicUsize::new(0));
+    let (asked, told) = mpsc::sync_channel(100);
+    let step = AtomicUsize::new(0);
     let origin = Origin::answering(move |request| {
         let target = request.target().to_owned();
-        let _test_may_be_over = asked.lock().expect("no panic holds it").send(target.clone());
+        let _test_may_be_over = asked.send(target.clone());
         let chunked = |text: &str| {
             format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n", text.len())
         };
@@ -128,4 +128,24 @@ fn a_watch_that_ends_goes_on_from_the_last_bookmark_and_a_forgotten_version_list
     let count = proxy.metric("proxy_discovery_failing{upstream=\"found\"}");
     assert_eq!(count, 0.0, "none of that is a failure:\n{}", proxy.log());
     assert!(!proxy.log().contains("discovery failed"), "{}", proxy.log());
+}
+
+#[test]
+fn a_real_api_server_says_what_the_script_says() {
+    let Some(users) = Users::shared() else { return };
+    users.put("users", &users.slice(80, json!([{ "addresses": ["127.9.9.1"] }])));
+    let base = slices(&users.namespace);
+    let list: Value =
+        serde_json::from_str(&users.with(|cluster| cluster.ask("GET", &base, None)).1).expect("it is JSON");
+    let version = list["metadata"]["resourceVersion"].as_str().expect("a version").to_owned();
+    let watch = |version: &str| {
+        let query = format!("watch=true&allowWatchBookmarks=true&timeoutSeconds=3&resourceVersion={version}");
+        users.with(|cluster| cluster.ask("GET", &format!("{base}?{query}"), None))
+    };
+    let (status, told) = watch(&version);
+    assert!(status == 200 && told.contains("\"type\":\"BOOKMARK\""), "{status} {told}");
+    let (status, told) = watch("1");
+    let is_told_within = status == 200 && told.contains("\"type\":\"ERROR\"") && told.contains("\"code\":410");
+    assert!(status == 410 || is_told_within, "{status} {told}");
+    eprintln!("a forgotten version: {status} {told}");
 }
