@@ -154,7 +154,7 @@ impl Users {
 impl Registry for Users {
     fn discover(&self) -> String {
         format!(
-            "{{ kubernetes = {{ service = \"{}/users\", port = \"http\", kubeconfig = \"{}\", timeout = \"1s\" }} }}",
+            "{{ kubernetes = {{ service = \"{}/users\", port = \"http\", kubeconfig = \"{}\", timeout = \"3s\" }} }}",
             self.namespace,
             self.kubeconfig().display()
         )

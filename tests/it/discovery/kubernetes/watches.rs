@@ -57,11 +57,11 @@ fn other_services_of_the_namespace_do_not_count() {
 /// An API server of our own, which says what a real one says rarely: each watch gets the next of
 /// these texts; a list has the endpoints of as many texts as were told, under that version.
 fn scripted(watches: &'static [&'static str]) -> (Origin, mpsc::Receiver<String>) {
-    let (asked, told) = mpsc::sync_channel(64);
-    let (asked, step) = (Mutex::new(asked), AtomicUsize::new(0));
+    let (asked, told) = mpsc::sync_channel(100);
+    let step = AtomicUsize::new(0);
     let origin = Origin::answering(move |request| {
         let target = request.target().to_owned();
-        let _test_may_be_over = asked.lock().expect("no panic holds it").send(target.clone());
+        let _test_may_be_over = asked.send(target.clone());
         let chunked = |text: &str| {
             format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{text}\r\n", text.len())
         };
@@ -128,4 +128,15 @@ fn a_watch_that_ends_goes_on_from_the_last_bookmark_and_a_forgotten_version_list
     let count = proxy.metric("proxy_discovery_failing{upstream=\"found\"}");
     assert_eq!(count, 0.0, "none of that is a failure:\n{}", proxy.log());
     assert!(!proxy.log().contains("discovery failed"), "{}", proxy.log());
+}
+
+#[test]
+fn a_real_api_server_forgets_versions_as_the_script_says() {
+    let Some(users) = Users::shared() else { return };
+    users.put("users", &users.slice(80, json!([{ "addresses": ["127.9.9.1"] }])));
+    let path = format!("{}?watch=true&timeoutSeconds=1&resourceVersion=1", slices(&users.namespace));
+    let (status, told) = users.with(|cluster| cluster.ask("GET", &path, None));
+    eprintln!("a forgotten version: {status} {told}");
+    let is_told_within = told.contains("\"type\":\"ERROR\"") && told.contains("\"code\":410");
+    assert!(status == 200 && is_told_within, "{status} {told}");
 }
