@@ -30,7 +30,7 @@ static REFERENCE: LazyLock<String> = LazyLock::new(|| {
 fn without_table(text: &str, name: &str) -> String {
     let mut is_within = false;
     let lines = text.split_inclusive('\n').filter(|line| {
-        if line.starts_with('[') {
+        if line.starts_with('[') || line.trim().is_empty() {
             is_within = line.starts_with(&format!("[{name}"));
         }
         !is_within
