@@ -25,8 +25,10 @@ impl FromStr for Location {
     type Err = UnitError;
 
     fn from_str(text: &str) -> Result<Location, UnitError> {
-        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
-            return Ok(Location::Unix(PathBuf::from(path)));
+        // In any case of letters, so that no host of this name can be taken for a file.
+        let is_unix = text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("unix:"));
+        if is_unix && text.len() > 5 {
+            return Ok(Location::Unix(PathBuf::from(&text[5..])));
         }
         if let Some((_, rest)) = text.split_once("://") {
             let rest = rest.trim_end_matches('/');
@@ -80,5 +82,25 @@ impl fmt::Display for Location {
 impl<'de> Deserialize<'de> for Location {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Location, D::Error> {
         units::text(deserializer, "an address such as \"10.0.0.1:8080\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_written_as_it_is_read() {
+        for text in ["10.0.0.1:80", "[fd00::1]:80", "host.name:80", "unix:/run/a.sock", "UNIX:60", "unix:é"] {
+            let place: Location = text.parse().unwrap();
+            assert_eq!(place.to_string().parse(), Ok(place.clone()), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_host_can_be_taken_for_a_file() {
+        assert_eq!("Unix:60".parse(), Ok(Location::Unix("60".into())));
+        assert_eq!("unix.local:60".parse(), Ok(Location::Name("unix.local".into(), 60)));
+        assert!("unix:".parse::<Location>().is_err());
     }
 }
