@@ -197,9 +197,7 @@ fn watched(path: &Path, config: &Config) -> Vec<PathBuf> {
 /// `true` when all connections have ended in time.
 async fn drain(state: &State, server: &config::Server) -> bool {
     sleep(server.drain_delay.get()).await;
-    for worker in 0..state.team.size() {
-        state.team.tell(worker, Command::Drain).await;
-    }
+    state.team.drain().await;
     let end = Instant::now() + server.drain_timeout.get();
     while state.team.connections() > 0 {
         let next = Instant::now() + DRAIN_LOOK;

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::net::listen;
 
@@ -23,8 +23,8 @@ pub enum Command {
     Unlisten(Gate),
     /// Serve this connection, which another worker accepted and has counted here already.
     Adopt(Handed, Presence),
-    /// Finish what runs and begin nothing new.
-    Drain,
+    /// Finish what runs and begin nothing new; say so once nothing more is accepted.
+    Drain(oneshot::Sender<()>),
     /// End now.
     Stop,
 }
@@ -114,6 +114,21 @@ impl Team {
         }
     }
 
+    /// Lets all workers finish what runs; returns once none accepts any more, so that
+    /// [`Self::connections`] only falls from then on.
+    pub async fn drain(&self) {
+        let mut drained = Vec::with_capacity(self.size());
+        for worker in 0..self.size() {
+            let (done, is_done) = oneshot::channel();
+            self.tell(worker, Command::Drain(done)).await;
+            drained.push(is_done);
+        }
+        for is_done in drained {
+            // A worker that has ended accepts nothing either.
+            let _ = is_done.await;
+        }
+    }
+
     /// Counts a connection of a worker until the guard is dropped.
     pub fn enter(&self, worker: usize) -> Presence {
         self.0.all[worker].load.0.fetch_add(1, Relaxed);
@@ -155,6 +170,8 @@ impl Drop for Presence {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use super::*;
 
     #[test]
@@ -169,5 +186,25 @@ mod tests {
         assert_eq!(team.connections(), 5);
         drop(open);
         assert_eq!(team.connections(), 0);
+    }
+    #[tokio::test]
+    async fn a_drain_is_over_only_when_every_worker_has_ceased_to_accept() {
+        let (team, mut mailboxes) = Team::new(2);
+        let mut drain = std::pin::pin!(team.drain());
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(drain.as_mut().poll(context).is_pending());
+        for mailbox in &mut mailboxes {
+            assert!(drain.as_mut().poll(context).is_pending());
+            let Some(Command::Drain(done)) = mailbox.recv().await else { panic!("not told to drain") };
+            done.send(()).unwrap();
+        }
+        assert!(drain.as_mut().poll(context).is_ready());
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_has_ended_is_not_waited_for() {
+        let (team, mailboxes) = Team::new(2);
+        drop(mailboxes);
+        team.drain().await;
     }
 }

@@ -64,9 +64,10 @@ async fn run(number: usize, team: Team, mut commands: mpsc::Receiver<Command>, w
             },
             Some(Command::Unlisten(gate)) => listening.remove(&gate).iter().for_each(AbortHandle::abort),
             Some(Command::Adopt(handed, presence)) => door.adopt(handed, presence),
-            Some(Command::Drain) => {
+            Some(Command::Drain(done)) => {
                 listening.drain().for_each(|(_, task)| task.abort());
                 door.worker.drain();
+                let _ = done.send(());
             }
             Some(Command::Stop) | None => {
                 door.worker.access.borrow_mut().flush();
