@@ -19,6 +19,7 @@ use crate::snapshot::Listener;
 use crate::units::Generation;
 
 use super::opening::{recognise, speak};
+use super::rest::{self, NAP, Resting};
 use super::visit::Visit;
 
 mod side;
@@ -29,15 +30,36 @@ const DRAIN_BYTES: u64 = 64 * 1024;
 /// How long that may take.
 pub(super) const DRAIN_TIME: Duration = Duration::from_secs(1);
 
-/// Serves a connection until it ends. `wire` may hold bytes already. With [`Opening::Open`] a client
-/// that begins as HTTP/2 does is served so.
+/// Serves a connection until it ends or rests. `wire` may hold bytes already. With [`Opening::Open`] a
+/// client that begins as HTTP/2 does is served so.
+pub(super) fn serve(visit: Visit, wire: Wire, opening: Opening) -> impl Future<Output = ()> {
+    let timer = visit.worker.timers.slot();
+    let connection = Connection::new(wire, visit.listener.clone(), timer.clock().now());
+    let generation = visit.worker.view().snapshot.generation;
+    converse(visit, connection, timer, generation, opening)
+}
+
+/// Goes on with a connection that has rested.
+pub(super) fn resume(resting: Resting) -> impl Future<Output = ()> {
+    let Resting { visit, stream, timer, opened, requests, generation, .. } = resting;
+    // The time that was read last is that of the rest's beginning, or older.
+    visit.worker.timers.stamp();
+    let connection =
+        Connection { requests, ..Connection::new(Wire::new(stream), visit.listener.clone(), opened) };
+    converse(visit, connection, timer, generation, Opening::Past)
+}
+
+/// One request after another.
 ///
 /// Not an `async fn`: that would keep the room of its arguments beside what is made of them, and
-/// an idle connection is to be small.
-pub(super) fn serve(mut visit: Visit, wire: Wire, mut opening: Opening) -> impl Future<Output = ()> {
-    let timer = visit.worker.timers.slot();
-    let mut connection = Connection::new(wire, visit.listener.clone(), &timer);
-    let mut generation = visit.worker.view().snapshot.generation;
+/// an open connection is to be small.
+fn converse(
+    mut visit: Visit,
+    mut connection: Connection,
+    timer: Timer,
+    mut generation: Generation,
+    mut opening: Opening,
+) -> impl Future<Output = ()> {
     async move {
         while let Some(arrived) = connection.head(&visit.worker, &timer, opening).await {
             let (mut room, judged) = {
@@ -45,6 +67,9 @@ pub(super) fn serve(mut visit: Visit, wire: Wire, mut opening: Opening) -> impl 
                     Arrived::Head(room, length) => (room, Ok(length)),
                     Arrived::Refused(reason) => (visit.worker.room(), Err(reason)),
                     Arrived::Http2 => return speak(visit, connection.wire, Protocol::H2),
+                    Arrived::Nothing(due) => {
+                        return rest::begin(connection.rest(visit, timer, due, generation));
+                    }
                 };
                 opening = Opening::Past;
                 connection.follow(&mut visit, &mut generation);
@@ -75,7 +100,7 @@ pub(super) fn serve(mut visit: Visit, wire: Wire, mut opening: Opening) -> impl 
 pub(super) async fn turn_away(visit: Visit, wire: Wire, reason: Reason) {
     let Visit { worker, listener, peer, .. } = &visit;
     let timer = worker.timers.slot();
-    let mut connection = Connection::new(wire, listener.clone(), &timer);
+    let mut connection = Connection::new(wire, listener.clone(), timer.clock().now());
     connection.closes = true;
     let mut room = worker.room();
     room.exchange.client.clone_from(peer);
@@ -105,6 +130,8 @@ enum Arrived {
     Refused(Reason),
     /// The beginning of HTTP/2.
     Http2,
+    /// No byte for a while; the connection ends at this time if that goes on.
+    Nothing(Millis),
 }
 
 struct Connection {
@@ -127,7 +154,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(wire: Wire, listener: Arc<Listener>, timer: &Timer) -> Connection {
+    fn new(wire: Wire, listener: Arc<Listener>, opened: Millis) -> Connection {
         Connection {
             wire,
             reader: BodyReader::default(),
@@ -135,13 +162,19 @@ impl Connection {
             scan: Scan::default(),
             listener,
             version: Version::Http11,
-            opened: timer.clock().now(),
+            opened,
             requests: 0,
             closes: false,
             bare: false,
             answering: None,
             before_answer: (0, 0),
         }
+    }
+
+    /// What is kept while nothing goes over it; the buffers are empty.
+    fn rest(self, visit: Visit, timer: Timer, due: Millis, generation: Generation) -> Resting {
+        let (stream, _) = self.wire.into_parts();
+        Resting { visit, stream, timer, due, opened: self.opened, requests: self.requests, generation }
     }
 
     /// Goes on under the settings of a reload; a listener that is gone lends its last ones.
@@ -184,6 +217,7 @@ impl Connection {
             false => (self.limits().idle_timeout, timer.clock().recent().millis()),
         };
         let mut due = since.after(Some(patience.get()));
+        let rests_at = if first { Millis::NEVER } else { since.after(Some(NAP)) };
         let (mut started, mut draining) = (first, false);
         poll_fn(|context| {
             loop {
@@ -217,8 +251,13 @@ impl Connection {
                 draining = true;
                 due = due.min(timer.clock().now().after(Some(DRAIN_TIME)));
             }
-            ready!(timer.poll(context, due));
-            Poll::Ready((!self.wire.input.is_empty()).then_some(Arrived::Refused(Reason::RequestTimeout)))
+            if !self.wire.input.is_empty() {
+                ready!(timer.poll(context, due));
+                return Poll::Ready(Some(Arrived::Refused(Reason::RequestTimeout)));
+            }
+            let rests = rests_at < due && !draining;
+            ready!(timer.poll(context, if rests { rests_at } else { due }));
+            Poll::Ready(rests.then_some(Arrived::Nothing(due)))
         })
         .await
     }

@@ -5,6 +5,7 @@ pub mod h1;
 pub mod h2;
 pub mod opening;
 mod proxied;
+mod rest;
 mod tcp;
 pub mod team;
 pub mod thread;
