@@ -27,6 +27,8 @@ pub struct Listener {
     pub protocols: Vec<Protocol>,
     /// The PROXY protocol of load balancers in front. Default: off.
     pub proxy_protocol: ProxyProtocol,
+    /// Accept a TCP connection with its first bytes, a silent one after a second. Default: true.
+    pub defer_accept: bool,
     /// Answer 308 to https instead of routing. Default: false.
     pub redirect_https: bool,
     /// What becomes of %2F and %5C in a path. Default: keep.
@@ -46,6 +48,7 @@ impl Default for Listener {
             mode: Mode::Http,
             protocols: vec![Protocol::H1, Protocol::H2],
             proxy_protocol: ProxyProtocol::Off,
+            defer_accept: true,
             redirect_https: false,
             encoded_slashes: EncodedSlashes::Keep,
             unknown_host: UnknownHost::NotFound,

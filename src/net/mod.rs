@@ -4,6 +4,7 @@ pub mod buffer;
 pub mod certs;
 pub mod client_hello;
 pub mod connector;
+pub mod defer;
 pub mod dns;
 pub mod flood;
 pub mod frames;

@@ -20,9 +20,11 @@ use crate::http::{Client as Peer, Reason, Scheme};
 use crate::net::certs::{IdentityError, identity};
 use crate::net::tls::{Acceptor, Greeting, Handshake, HandshakeError, Version};
 use crate::net::turn::Turn;
+use crate::net::defer::defer_accept;
 use crate::net::{Stream, Wire, listen};
 use crate::observe::metrics;
 use crate::proxy::Worker;
+use crate::units::Generation;
 
 /// How long an accept loop rests when the process is out of descriptors or memory.
 const EXHAUSTED: Duration = Duration::from_millis(50);
@@ -54,7 +56,9 @@ impl Door {
     async fn accept_tcp(&self, listener: u32, socket: TcpListener) {
         // Where a socket has one address, its connections need not be asked for theirs.
         let bound = socket.local_addr().ok().filter(|bound| !bound.ip().is_unspecified());
+        let mut known = None;
         loop {
+            self.defer(listener, &socket, &mut known);
             match socket.accept().await {
                 Ok((stream, peer)) => match bound.map_or_else(|| stream.local_addr(), Ok) {
                     Ok(local) => self.place(listener, stream, peer, local),
@@ -63,6 +67,20 @@ impl Door {
                 },
                 Err(error) => self.rest(&error).await,
             }
+        }
+    }
+
+    /// Sets whether connections come with their first bytes: at the beginning and after a reload.
+    fn defer(&self, listener: u32, socket: &TcpListener, known: &mut Option<Generation>) {
+        let view = self.worker.view();
+        if known.replace(view.snapshot.generation) == Some(view.snapshot.generation) {
+            return;
+        }
+        let Some(listener) = view.snapshot.listener(listener) else { return };
+        // What is passed through may be a protocol in which the server speaks first.
+        let defers = listener.settings.defer_accept && listener.settings.mode == Mode::Http;
+        if let Err(error) = defer_accept(socket, defers) {
+            tracing::debug!(%error, "connections are accepted before their first bytes");
         }
     }
 

@@ -41,11 +41,9 @@ pub(super) fn serve(visit: Visit, wire: Wire, opening: Opening) -> impl Future<O
 
 /// Goes on with a connection that has rested.
 pub(super) fn resume(resting: Resting) -> impl Future<Output = ()> {
-    let Resting { visit, stream, timer, opened, requests, generation, .. } = resting;
-    // The time that was read last is that of the rest's beginning, or older.
-    visit.worker.timers.stamp();
-    let connection =
-        Connection { requests, ..Connection::new(Wire::new(stream), visit.listener.clone(), opened) };
+    let Resting { visit, stream, timer, due, scan, opened, requests, generation } = resting;
+    let new = Connection::new(Wire::new(stream), visit.listener.clone(), opened);
+    let connection = Connection { requests, scan, idle_until: due, ..new };
     converse(visit, connection, timer, generation, Opening::Past)
 }
 
@@ -143,14 +141,18 @@ struct Connection {
     version: Version,
     opened: Millis,
     requests: u32,
+    /// When the wait for a request ends that has begun before a rest; never without one.
+    idle_until: Millis,
     /// The connection ends after this answer.
     closes: bool,
     /// The request was written as Go's net/rpc does, and its tunnel opens in the same way.
     bare: bool,
     /// The framing of the answer that has begun.
     answering: Option<Framing>,
-    /// What was written, and what waited in the output, when that answer began.
-    before_answer: (u64, u32),
+    /// What was written when that answer began.
+    written_before: u64,
+    /// What waited in the output then.
+    waiting_before: u32,
 }
 
 impl Connection {
@@ -164,17 +166,20 @@ impl Connection {
             version: Version::Http11,
             opened,
             requests: 0,
+            idle_until: Millis::NEVER,
             closes: false,
             bare: false,
             answering: None,
-            before_answer: (0, 0),
+            written_before: 0,
+            waiting_before: 0,
         }
     }
 
     /// What is kept while nothing goes over it; the buffers are empty.
     fn rest(self, visit: Visit, timer: Timer, due: Millis, generation: Generation) -> Resting {
+        let Connection { scan, opened, requests, .. } = self;
         let (stream, _) = self.wire.into_parts();
-        Resting { visit, stream, timer, due, opened: self.opened, requests: self.requests, generation }
+        Resting { visit, stream, timer, due, scan, opened, requests, generation }
     }
 
     /// Goes on under the settings of a reload; a listener that is gone lends its last ones.
@@ -209,14 +214,20 @@ impl Connection {
     /// Waits for the next head; `None` when the connection has ended or stayed idle too long.
     /// Cancel-safe: what was read stays in the wire.
     async fn head(&mut self, worker: &Worker, timer: &Timer, opening: Opening) -> Option<Arrived> {
-        (self.scan, self.answering) = (Scan::default(), None);
+        self.answering = None;
+        let until = std::mem::replace(&mut self.idle_until, Millis::NEVER);
+        let resumes = until != Millis::NEVER;
+        if !resumes {
+            self.scan = Scan::default();
+        }
         // A new client has no more time than one that has begun its head.
         let first = opening != Opening::Past;
-        let (patience, since) = match first {
-            true => (self.limits().header_timeout, timer.clock().now()),
-            false => (self.limits().idle_timeout, timer.clock().recent().millis()),
+        let since = match first || resumes {
+            true => timer.clock().now(),
+            false => timer.clock().recent().millis(),
         };
-        let mut due = since.after(Some(patience.get()));
+        let patience = if first { self.limits().header_timeout } else { self.limits().idle_timeout };
+        let mut due = until.min(since.after(Some(patience.get())));
         let rests_at = if first { Millis::NEVER } else { since.after(Some(NAP)) };
         let (mut started, mut draining) = (first, false);
         poll_fn(|context| {
@@ -424,6 +435,8 @@ mod tests {
 
     /// What an open connection may cost beside its buffers, which it gives back when idle.
     const CEILING: usize = 920;
+    /// The same of one that has rested for a while.
+    const RESTING: usize = 240;
 
     #[tokio::test]
     async fn an_idle_connection_stays_small() {
@@ -446,5 +459,6 @@ mod tests {
         let talk = super::serve(visit, Wire::new(Stream::Unix(stream)), Opening::Open);
         let size = size_of_val(&talk);
         assert!(size <= CEILING, "{size} bytes");
+        assert!(size_of::<Resting>() <= RESTING, "{} bytes", size_of::<Resting>());
     }
 }

@@ -10,12 +10,13 @@ use tokio::task::spawn_local;
 use super::h1;
 use super::visit::Visit;
 use crate::clock::{Millis, Timer};
+use crate::h1::scan::Scan;
 use crate::net::Stream;
 use crate::units::Generation;
 
 /// How long a connection waits for a request in the task that serves it. Moving it out and back costs
 /// about as much as a tenth of a request.
-pub(super) const NAP: Duration = Duration::from_millis(250);
+pub(super) const NAP: Duration = Duration::from_millis(100);
 
 /// What is left of a connection while nothing goes over it.
 pub(super) struct Resting {
@@ -24,6 +25,8 @@ pub(super) struct Resting {
     pub timer: Timer,
     /// It ends then, if nothing comes.
     pub due: Millis,
+    /// It has seen what came before a request, if anything.
+    pub scan: Scan,
     pub opened: Millis,
     pub requests: u32,
     /// The configuration that it has followed so far.

@@ -9,7 +9,8 @@ use crate::route::Serves;
 use crate::route::settings::{HostHeader, Settings};
 
 /// Keys of a listener that speak of HTTP or of TLS that ends here.
-const HTTP_ONLY: [&str; 5] = ["protocols", "redirect_https", "encoded_slashes", "unknown_host", "tls"];
+const HTTP_ONLY: [&str; 6] =
+    ["protocols", "defer_accept", "redirect_https", "encoded_slashes", "unknown_host", "tls"];
 
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
     for (name, listener) in config.listeners.iter().filter(|(_, listener)| listener.mode == Mode::Tcp) {
@@ -29,6 +30,7 @@ fn one(config: &Config, name: &Spanned<String>, _: &Listener, findings: &mut Fin
     for key in HTTP_ONLY {
         if let Some(span) = findings.written_key(&["listener", text, key]) {
             let why = match key {
+                "defer_accept" => "the server may be the one that speaks first",
                 "tls" => "TLS is passed through to the endpoints, which have the certificates",
                 _ => "connections are passed through, whatever they carry",
             };

@@ -54,7 +54,7 @@ impl Client for Connection {
         self.closes |= request.method == Method::Connect && framing != Framing::Tunnel;
         let persistence = self.persistence(framing, clock);
         let length = response.fields.get(Name::ContentLength);
-        self.before_answer = (self.wire.written(), self.wire.output.len() as u32);
+        (self.written_before, self.waiting_before) = (self.wire.written(), self.wire.output.len() as u32);
         let output = &mut self.wire.output;
         if framing == Framing::Tunnel {
             self.reader.start(framing);
@@ -68,10 +68,9 @@ impl Client for Connection {
     }
 
     fn take_back(&mut self) -> bool {
-        let (written, waiting) = self.before_answer;
-        let is_unsent = self.wire.written() == written;
+        let is_unsent = self.wire.written() == self.written_before;
         if is_unsent {
-            self.wire.output.truncate(waiting as usize);
+            self.wire.output.truncate(self.waiting_before as usize);
             self.answering = None;
         }
         is_unsent
