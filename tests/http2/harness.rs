@@ -96,7 +96,7 @@ impl Proxy {
 
     /// Begins to drain.
     pub fn drain(&self) {
-        self.team.hand_over(0, Command::Drain).unwrap();
+        self.team.hand_over(0, Command::Drain(tokio::sync::oneshot::channel().0)).unwrap();
     }
 
     /// An HTTP/2 client of the proxy.

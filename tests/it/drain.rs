@@ -47,6 +47,19 @@ fn an_idle_process_ends_at_once() {
 }
 
 #[test]
+fn a_connection_that_has_rested_for_long_ends_with_a_drain() {
+    let mut proxy = Proxy::start("[[route]]\nrespond = {}\n");
+    let mut idle = proxy.client();
+    assert_eq!(idle.get("/").status, 200);
+    pass(Duration::from_millis(300));
+    let begun = Instant::now();
+    proxy.signal(Signal::TERM);
+    assert_eq!(idle.rest(), b"");
+    assert_eq!(proxy.wait_for_end().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[test]
 fn while_draining_it_is_not_ready_but_alive() {
     let proxy =
         Proxy::start("[[route]]\nrespond = { body = \"ok\" }\n[server]\nworkers = 1\ndrain_delay = \"2s\"\n");

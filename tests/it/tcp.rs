@@ -255,6 +255,19 @@ fn an_open_connection_survives_a_reload_and_new_ones_go_by_the_new_routes() {
 }
 
 #[test]
+fn a_listener_that_comes_to_pass_connections_through_keeps_none_waiting() {
+    let database = Database::start("greetings");
+    let proxy = Proxy::start("[[route]]\nrespond = {}\n");
+    assert_eq!(proxy.get("/").status, 200);
+    proxy.reload_with(&format!("[listener.web]\nmode = \"tcp\"\n\n{}", everything(&database, "")));
+    // A worker learns of it with the first connection that it accepts.
+    wait_until("a silent client is accepted at once", || {
+        let begun = std::time::Instant::now();
+        proxy.client().bytes(9) == b"greetings" && begun.elapsed() < Duration::from_millis(500)
+    });
+}
+
+#[test]
 fn a_route_for_requests_does_not_take_connections() {
     let database = Database::start("greetings");
     let plain = free_address();

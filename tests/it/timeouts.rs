@@ -112,6 +112,37 @@ fn a_connection_without_a_request_is_closed_silently() {
     assert_eq!(client.rest(), b"");
 }
 
+/// Longer than a connection waits in the task that serves it.
+const REST: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_connection_that_has_rested_is_served_on_and_has_no_more_idle_time() {
+    let proxy = Proxy::start("[[route]]\nrespond = {}\n[listener.web.limits]\nidle_timeout = \"1s\"\n");
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.get("/").status, 200);
+        pass(REST);
+    }
+    let begun = Instant::now();
+    assert_eq!(client.get("/").status, 200);
+    pass(REST);
+    client.send("\r\n"); // may stand before a request once, and is none
+    assert_eq!(client.rest(), b"");
+    assert!((900..1700).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_head_that_begins_after_a_rest_is_waited_for() {
+    let proxy = Proxy::start("[[route]]\nrespond = {}\n[listener.web.limits]\nidle_timeout = \"1s\"\n");
+    let mut client = proxy.client();
+    assert_eq!(client.get("/").status, 200);
+    pass(REST);
+    client.send("GET / HTTP/1.1\r\nHost:");
+    pass(Duration::from_millis(1200));
+    client.send(" a\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+}
+
 #[test]
 fn a_body_that_stops_coming_is_408() {
     let origin = Origin::named("ok");
