@@ -48,9 +48,12 @@ def addresses(port):
 def listening(site, all_addresses, port):
     """Processes that answer at all these addresses; the first of each is 127.0.0.1, by which one sees that it has begun."""
     with contextlib.ExitStack() as stack:
-        for number, start in enumerate(range(0, len(all_addresses), EACH_PROCESS)):
+        processes = -(-len(all_addresses) // EACH_PROCESS)
+        for number in range(processes):
+            # Neighbours belong to different processes: to wake several costs more, for few endpoints as for many.
+            own_addresses = all_addresses[number::processes]
             own = machine.free_ports(["seen"])["seen"]
-            served = ["127.0.0.1:%d" % own, *all_addresses[start:start + EACH_PROCESS]]
+            served = ["127.0.0.1:%d" % own, *own_addresses]
             listen = "\n".join("listen %s;" % one for one in served) if site.nginx else ", ".join('"%s"' % one for one in served)
             file = site.directory / ("many-%d" % number)
             values = {"directory": site.directory, "number": number, "listen": listen}
