@@ -141,6 +141,11 @@ impl Attempt {
         self.poll_deadline(context, call, deadline)
     }
 
+    /// The head of the answer has come: a silence of its body begins now, not with the request.
+    pub(super) fn answered(&mut self, now: Millis) {
+        self.download.begin_wait(now);
+    }
+
     /// Ready when the whole answer has gone to the client.
     pub(super) fn poll_stream<C: Client>(
         &mut self,

@@ -99,7 +99,9 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     let over_h2 = call.room.exchange.request.version == Version::Http2;
     // RFC 8441 §5: what is 101 to the endpoint is 200 to a client of HTTP/2.
     let told = if opens && over_h2 { 200 } else { status };
-    call.room.journal.answered(pool.endpoint(), told, call.worker.timers.stamp());
+    let now = call.worker.timers.stamp();
+    call.room.journal.answered(pool.endpoint(), told, now);
+    attempt.answered(now.millis());
     reply::outbound(call.route, call.room);
     call.client.respond(&call.room.exchange, &call.worker.timers);
     let streamed = if opens {

@@ -138,6 +138,11 @@ impl Pump {
         self.waiting
     }
 
+    /// Counts the time without progress from now on: what was waited for until now was something else.
+    pub fn begin_wait(&mut self, now: Millis) {
+        self.seen.1 = now;
+    }
+
     /// When it last moved a byte, as precise as it is asked often.
     pub fn last_progress(&mut self, clock: &Timers) -> Millis {
         if self.seen.0 != self.moved {

@@ -63,6 +63,19 @@ fn a_slow_answer_that_goes_on_is_not_cut_off() {
         Ok(())
     });
     let proxy = with_timeouts("idle = \"400ms\"\nresponse = \"400ms\"", &origin);
+#[test]
+fn the_wait_for_an_answer_is_no_silence_in_its_middle() {
+    let origin = Origin::scripted(|conversation| {
+        conversation.request()?;
+        pass(Duration::from_millis(900));
+        conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")?;
+        pass(Duration::from_millis(50));
+        conversation.send("late")
+    });
+    let proxy = with_timeouts("idle = \"500ms\"\nresponse = \"5s\"", &origin);
+    assert_eq!(proxy.get("/").text(), "late");
+}
+
     assert_eq!(proxy.get("/").text(), "xxxxxx");
 }
 
