@@ -1,8 +1,10 @@
 //! Finds an endpoint that answers: the loop of attempts under one deadline and one budget.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::Ended;
 use super::attempt::{Attempt, Call};
@@ -132,23 +134,35 @@ async fn connection<C: Client>(
     pool: &Rc<Pool>,
     fresh: bool,
 ) -> Result<(Link, Millis), Failure> {
-    let timers = &call.worker.timers;
+    // Boxed: connecting is rare, and its future would make every idle connection larger.
     if call.room.exchange.request.asks_for_tunnel() {
-        let connected =
-            Box::pin(pool.connect_for_tunnel(call.room.greeting, call.fleet.resort(&call.room.tried))).await;
-        return connected
-            .map(|link| (link, timers.now()))
-            .map_err(|reason| Failure { reason, repeats: Repeats::Nothing });
+        let resort = call.fleet.resort(&call.room.tried);
+        return Box::pin(in_time(call, pool.connect_for_tunnel(call.room.greeting, resort))).await;
     }
     let certainty = if is_repeatable(call) { Certainty::Usual } else { Certainty::Sure };
-    let now = timers.recent().millis();
+    let now = call.worker.timers.recent().millis();
     let idle = if fresh { None } else { pool.take(&call.room.greeting, now, certainty) };
     if let Some(link) = idle {
         return Ok((link, now));
     }
-    // Boxed: connecting is rare, and its future would make every idle connection larger.
-    let connected = Box::pin(pool.connect(call.room.greeting, call.fleet.resort(&call.room.tried))).await;
-    connected.map(|link| (link, timers.now())).map_err(|reason| Failure { reason, repeats: Repeats::Nothing })
+    let resort = call.fleet.resort(&call.room.tried);
+    Box::pin(in_time(call, pool.connect(call.room.greeting, resort))).await
+}
+
+/// Waits for a new connection while the exchange may last, and says when it was there.
+async fn in_time<C>(
+    call: &Call<'_, C>,
+    connecting: impl Future<Output = Result<Link, Reason>>,
+) -> Result<(Link, Millis), Failure> {
+    let mut connecting = pin!(connecting);
+    let connected = poll_fn(|context| match connecting.as_mut().poll(context) {
+        Poll::Ready(connected) => Poll::Ready(connected),
+        Poll::Pending => call.timer.poll(context, call.until.0).map(|()| Err(call.until.1)),
+    });
+    match connected.await {
+        Ok(link) => Ok((link, call.worker.timers.now())),
+        Err(reason) => Err(Failure { reason, repeats: Repeats::Nothing }),
+    }
 }
 
 /// Whether the endpoint may open a tunnel now: it was asked for this one, and has the whole request.
