@@ -68,6 +68,22 @@ fn a_head_over_the_limits_is_431() {
 }
 
 #[test]
+fn the_largest_limits_of_a_head_are_kept() {
+    let origin = Origin::named("ok");
+    let proxy = limited("max_header_bytes = \"255KiB\"\nmax_headers = 256", &origin);
+    let head = |bytes: usize, fields: usize| {
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{}Cookie: ", "X: y\r\n".repeat(fields - 2));
+        format!("{head}{}\r\n\r\n", "c".repeat(bytes - head.len() - 4))
+    };
+    const MOST: usize = 255 * 1024;
+    for (bytes, fields, status) in [(MOST, 256, 200), (MOST + 1, 2, 431), (MOST - 1, 257, 431)] {
+        let mut client = proxy.client();
+        client.send(head(bytes, fields));
+        assert_eq!(client.response().status, status, "{bytes} bytes, {fields} fields");
+    }
+}
+
+#[test]
 fn a_target_over_16_kib_is_414() {
     let origin = Origin::named("ok");
     let proxy = limited("", &origin);
