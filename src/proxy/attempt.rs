@@ -191,7 +191,7 @@ impl Attempt {
         link: &mut Link,
     ) -> Poll<Result<(), Reason>> {
         if !self.cut && !self.upload.is_done() {
-            match self.upload.poll(context, call.client, link) {
+            match self.upload.poll_turn(context, call.client, link) {
                 Poll::Ready(Err(Fault { end: End::Source, reason })) => return Poll::Ready(Err(reason)),
                 // What the endpoint has sent before it closed is still to be read.
                 Poll::Ready(Err(Fault { end: End::Sink, .. })) => self.cut = true,
@@ -229,12 +229,12 @@ impl Attempt {
             return None;
         }
         let polled = if holds_back(&call.room.exchange.request) {
-            self.upload.poll(context, &mut Nothing::default(), link)
+            self.upload.poll_turn(context, &mut Nothing::default(), link)
         } else {
             let Room { exchange, replay, .. } = &mut *call.room;
             let recoder = exchange.upload.as_deref_mut();
             let mut source = Upload { source: Recoded { source: call.client, recoder }, replay };
-            self.upload.poll(context, &mut source, link)
+            self.upload.poll_turn(context, &mut source, link)
         };
         match polled {
             Poll::Ready(Err(fault)) => Some(fault),
