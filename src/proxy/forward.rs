@@ -86,17 +86,13 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     let (mut link, begun) = connection(call, pool, fresh).await?;
     link.send_head(&call.room.exchange, host_header(call, pool.endpoint()));
     let mut attempt = Attempt::begin(begun);
-    if let Err(reason) = poll_fn(|context| attempt.poll_answer(context, call, &mut link)).await {
-        return Err(Failure { reason, repeats: what_repeats(call, &link, reason) });
-    }
-    let status = call.room.exchange.response.status;
-    if let Some(failure) = unwanted(call, status) {
+    let answered = poll_fn(|context| attempt.poll_answer(context, call, &mut link)).await;
+    if let Err(failure) = judge(call, &attempt, &link, answered) {
+        call.room.journal.received = attempt.moved().0;
         return Err(failure);
     }
+    let status = call.room.exchange.response.status;
     let opens = call.room.exchange.response.framing == Framing::Tunnel;
-    if opens && !agrees(call, &attempt) {
-        return Err(Failure { reason: Reason::UnexpectedUpgrade, repeats: Repeats::Work });
-    }
     learn(call, pool.endpoint());
     let over_h2 = call.room.exchange.request.version == Version::Http2;
     // RFC 8441 §5: what is 101 to the endpoint is 200 to a client of HTTP/2.
@@ -126,6 +122,27 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
         return Ok(Ended::Complete);
     }
     Ok(close(call, pool, link, &attempt, status, streamed))
+}
+
+/// Whether there is an answer that the client gets.
+fn judge<C: Client>(
+    call: &mut Call<'_, C>,
+    attempt: &Attempt,
+    link: &Link,
+    answered: Result<(), Reason>,
+) -> Result<(), Failure> {
+    if let Err(reason) = answered {
+        return Err(Failure { reason, repeats: what_repeats(call, link, reason) });
+    }
+    let response = &call.room.exchange.response;
+    let opens = response.framing == Framing::Tunnel;
+    if let Some(failure) = unwanted(call, response.status) {
+        return Err(failure);
+    }
+    if opens && !agrees(call, attempt) {
+        return Err(Failure { reason: Reason::UnexpectedUpgrade, repeats: Repeats::Work });
+    }
+    Ok(())
 }
 
 /// An idle connection, or a new one, and when it was there.

@@ -33,6 +33,14 @@ fn an_endpoint_that_does_not_answer_in_time_is_504() {
 }
 
 #[test]
+fn what_a_client_sent_is_counted_though_no_answer_came() {
+    let origin = hanging("");
+    let proxy = with_timeouts("response = \"300ms\"", &origin);
+    assert_eq!(proxy.post("/", "0123456").status, 504);
+    assert!(proxy.access_line(0).contains("\"received_bytes\":7"), "{}", proxy.access_line(0));
+}
+
+#[test]
 fn half_a_head_is_no_answer_in_time() {
     let answer = with_timeouts("response = \"300ms\"", &hanging("HTTP/1.1 200 OK\r\nX: ")).get("/");
     assert_eq!((answer.status, answer.reason()), (504, "response_timeout"));
