@@ -123,6 +123,11 @@ impl Attempt {
             }
         }
         loop {
+            // What was passed on leaves before more is read: the endpoint waits for a client that does not
+            // read.
+            if self.interim > 0 && call.client.poll_flush(context)?.is_pending() {
+                break;
+            }
             let exchange = &mut call.room.exchange;
             match link.poll_head(context, exchange.request.method, &mut exchange.response) {
                 Poll::Ready(Ok(Head::Final)) => return Poll::Ready(Ok(())),
@@ -130,11 +135,6 @@ impl Attempt {
                 Poll::Ready(Err(reason)) => return Poll::Ready(Err(reason)),
                 Poll::Pending => break,
             }
-        }
-        if self.interim > 0
-            && let Poll::Ready(Err(reason)) = call.client.poll_flush(context)
-        {
-            return Poll::Ready(Err(reason));
         }
         self.watch_client(context, call)?;
         let deadline = self.answer_deadline(call);
