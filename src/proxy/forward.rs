@@ -156,7 +156,8 @@ async fn connection<C: Client>(
         let resort = call.fleet.resort(&call.room.tried);
         return Box::pin(in_time(call, pool.connect_for_tunnel(call.room.greeting, resort))).await;
     }
-    let certainty = if is_repeatable(call) { Certainty::Usual } else { Certainty::Sure };
+    let can_return = is_repeatable(call) && call.room.replay.holds(call.room.exchange.request.framing);
+    let certainty = if can_return { Certainty::Usual } else { Certainty::Sure };
     let now = call.worker.timers.recent().millis();
     let idle = if fresh { None } else { pool.take(&call.room.greeting, now, certainty) };
     if let Some(link) = idle {
