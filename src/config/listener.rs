@@ -181,9 +181,9 @@ pub struct Limits {
     pub idle_timeout: Timeout,
     /// Longest time without progress while the client does not read. Default: 30s.
     pub write_timeout: Timeout,
-    /// Size of a request's head; 431 past it. Default: 32KiB.
+    /// Size of a request's head, 1KiB to 255KiB; 431 past it. Default: 32KiB.
     pub max_header_bytes: Bytes,
-    /// Header fields of a request; 431 past it. Default: 100.
+    /// Header fields of a request, 1 to 256; 431 past it. Default: 100.
     pub max_headers: NonZeroU32,
     /// Size of a request body; 413 past it. Default: 0 = no limit, bodies are streamed.
     pub max_body_bytes: Limit<Bytes>,

@@ -67,7 +67,8 @@ pub fn reaches_client(name: Name, status: u16) -> bool {
 }
 
 /// Removes the fields that `Connection` lists (RFC 9110 §7.6.1). Done when a head has come, so that
-/// it can not touch what middlewares set later.
+/// it can not touch what middlewares set later. Fields that never cross the proxy stay: it reads
+/// some of them itself, Upgrade and TE among them.
 pub fn drop_listed(fields: &mut Fields) {
     let usual = |item: &[u8]| {
         [&b"close"[..], b"keep-alive", b"te", b"upgrade"].iter().any(|name| item.eq_ignore_ascii_case(name))
@@ -79,7 +80,7 @@ pub fn drop_listed(fields: &mut Fields) {
     let lists: Vec<Vec<u8>> = fields.all(Name::Connection).map(<[u8]>::to_vec).collect();
     fields.retain(|known, name, _| {
         let listed = || lists.iter().flat_map(|list| items(list)).any(|item| item.eq_ignore_ascii_case(name));
-        !known.is_removable_by_connection() || known == Name::Connection || !listed()
+        known.is_hop_by_hop() || !known.is_removable_by_connection() || !listed()
     });
 }
 
@@ -291,7 +292,9 @@ mod tests {
         let fields = passed(
             false,
             &[
-                ("Connection", "close, X-Hop, Cookie"),
+                ("Connection", "close, X-Hop, Cookie, TE, Upgrade, Keep-Alive, HTTP2-Settings"),
+                ("Upgrade", "websocket"),
+                ("HTTP2-Settings", "AA"),
                 ("X-Hop", "1"),
                 ("Keep-Alive", "5"),
                 ("Cookie", "a"),
@@ -299,7 +302,7 @@ mod tests {
                 ("Proxy", "x"),
             ],
         );
-        for name in ["connection", "x-hop", "keep-alive", "proxy"] {
+        for name in ["connection", "x-hop", "keep-alive", "proxy", "upgrade", "http2-settings"] {
             assert_eq!(value(&fields, name), None, "{name}");
         }
         assert_eq!(value(&fields, "cookie"), Some("a"), "Connection can not remove credentials");
@@ -310,7 +313,7 @@ mod tests {
     fn an_answer_loses_its_connection_fields() {
         let mut response = ResponseHead { status: 200, ..ResponseHead::default() };
         for (name, value) in [
-            ("Connection", "X-Hop"),
+            ("Connection", "X-Hop, Upgrade, Keep-Alive"),
             ("X-Hop", "1"),
             ("Keep-Alive", "timeout=9"),
             ("Upgrade", "x"),

@@ -12,6 +12,8 @@ pub const LARGE: usize = 256 * 1024;
 /// five bytes, so payload that began with a page would be copied into records in just that way. Of 64
 /// to 4,000 bytes, this was best for large bodies over TLS (docs/performance.md).
 const LEAD: usize = 512;
+/// What an input holds at most: nothing that has to be there as a whole may be longer.
+pub const MOST: usize = LARGE - LEAD;
 /// How many free buffers of each size a worker keeps: 4 MiB small, 4 MiB large.
 const KEEP: [usize; 2] = [256, 16];
 

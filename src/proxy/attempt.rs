@@ -123,6 +123,11 @@ impl Attempt {
             }
         }
         loop {
+            // What was passed on leaves before more is read: the endpoint waits for a client that does not
+            // read.
+            if self.interim > 0 && call.client.poll_flush(context)?.is_pending() {
+                break;
+            }
             let exchange = &mut call.room.exchange;
             match link.poll_head(context, exchange.request.method, &mut exchange.response) {
                 Poll::Ready(Ok(Head::Final)) => return Poll::Ready(Ok(())),
@@ -131,14 +136,14 @@ impl Attempt {
                 Poll::Pending => break,
             }
         }
-        if self.interim > 0
-            && let Poll::Ready(Err(reason)) = call.client.poll_flush(context)
-        {
-            return Poll::Ready(Err(reason));
-        }
         self.watch_client(context, call)?;
         let deadline = self.answer_deadline(call);
         self.poll_deadline(context, call, deadline)
+    }
+
+    /// The head of the answer has come: a silence of its body begins now, not with the request.
+    pub(super) fn answered(&mut self, now: Millis) {
+        self.download.begin_wait(now);
     }
 
     /// Ready when the whole answer has gone to the client.
@@ -186,7 +191,7 @@ impl Attempt {
         link: &mut Link,
     ) -> Poll<Result<(), Reason>> {
         if !self.cut && !self.upload.is_done() {
-            match self.upload.poll(context, call.client, link) {
+            match self.upload.poll_turn(context, call.client, link) {
                 Poll::Ready(Err(Fault { end: End::Source, reason })) => return Poll::Ready(Err(reason)),
                 // What the endpoint has sent before it closed is still to be read.
                 Poll::Ready(Err(Fault { end: End::Sink, .. })) => self.cut = true,
@@ -224,12 +229,12 @@ impl Attempt {
             return None;
         }
         let polled = if holds_back(&call.room.exchange.request) {
-            self.upload.poll(context, &mut Nothing::default(), link)
+            self.upload.poll_turn(context, &mut Nothing::default(), link)
         } else {
             let Room { exchange, replay, .. } = &mut *call.room;
             let recoder = exchange.upload.as_deref_mut();
             let mut source = Upload { source: Recoded { source: call.client, recoder }, replay };
-            self.upload.poll(context, &mut source, link)
+            self.upload.poll_turn(context, &mut source, link)
         };
         match polled {
             Poll::Ready(Err(fault)) => Some(fault),

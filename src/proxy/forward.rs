@@ -1,8 +1,10 @@
 //! Finds an endpoint that answers: the loop of attempts under one deadline and one budget.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use super::Ended;
 use super::attempt::{Attempt, Call};
@@ -84,22 +86,20 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     let (mut link, begun) = connection(call, pool, fresh).await?;
     link.send_head(&call.room.exchange, host_header(call, pool.endpoint()));
     let mut attempt = Attempt::begin(begun);
-    if let Err(reason) = poll_fn(|context| attempt.poll_answer(context, call, &mut link)).await {
-        return Err(Failure { reason, repeats: what_repeats(call, &link, reason) });
-    }
-    let status = call.room.exchange.response.status;
-    if let Some(failure) = unwanted(call, status) {
+    let answered = poll_fn(|context| attempt.poll_answer(context, call, &mut link)).await;
+    if let Err(failure) = judge(call, &attempt, &link, answered) {
+        call.room.journal.received = attempt.moved().0;
         return Err(failure);
     }
+    let status = call.room.exchange.response.status;
     let opens = call.room.exchange.response.framing == Framing::Tunnel;
-    if opens && !agrees(call, &attempt) {
-        return Err(Failure { reason: Reason::UnexpectedUpgrade, repeats: Repeats::Work });
-    }
     learn(call, pool.endpoint());
     let over_h2 = call.room.exchange.request.version == Version::Http2;
     // RFC 8441 §5: what is 101 to the endpoint is 200 to a client of HTTP/2.
     let told = if opens && over_h2 { 200 } else { status };
-    call.room.journal.answered(pool.endpoint(), told, call.worker.timers.stamp());
+    let now = call.worker.timers.stamp();
+    call.room.journal.answered(pool.endpoint(), told, now);
+    attempt.answered(now.millis());
     reply::outbound(call.route, call.room);
     call.client.respond(&call.room.exchange, &call.worker.timers);
     let streamed = if opens {
@@ -124,29 +124,63 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     Ok(close(call, pool, link, &attempt, status, streamed))
 }
 
+/// Whether there is an answer that the client gets.
+fn judge<C: Client>(
+    call: &mut Call<'_, C>,
+    attempt: &Attempt,
+    link: &Link,
+    answered: Result<(), Reason>,
+) -> Result<(), Failure> {
+    if let Err(reason) = answered {
+        return Err(Failure { reason, repeats: what_repeats(call, link, reason) });
+    }
+    let response = &call.room.exchange.response;
+    let opens = response.framing == Framing::Tunnel;
+    if let Some(failure) = unwanted(call, response.status) {
+        return Err(failure);
+    }
+    if opens && !agrees(call, attempt) {
+        return Err(Failure { reason: Reason::UnexpectedUpgrade, repeats: Repeats::Work });
+    }
+    Ok(())
+}
+
 /// An idle connection, or a new one, and when it was there.
 async fn connection<C: Client>(
     call: &Call<'_, C>,
     pool: &Rc<Pool>,
     fresh: bool,
 ) -> Result<(Link, Millis), Failure> {
-    let timers = &call.worker.timers;
+    // Boxed: connecting is rare, and its future would make every idle connection larger.
     if call.room.exchange.request.asks_for_tunnel() {
-        let connected =
-            Box::pin(pool.connect_for_tunnel(call.room.greeting, call.fleet.resort(&call.room.tried))).await;
-        return connected
-            .map(|link| (link, timers.now()))
-            .map_err(|reason| Failure { reason, repeats: Repeats::Nothing });
+        let resort = call.fleet.resort(&call.room.tried);
+        return Box::pin(in_time(call, pool.connect_for_tunnel(call.room.greeting, resort))).await;
     }
-    let certainty = if is_repeatable(call) { Certainty::Usual } else { Certainty::Sure };
-    let now = timers.recent().millis();
+    let can_return = is_repeatable(call) && call.room.replay.holds(call.room.exchange.request.framing);
+    let certainty = if can_return { Certainty::Usual } else { Certainty::Sure };
+    let now = call.worker.timers.recent().millis();
     let idle = if fresh { None } else { pool.take(&call.room.greeting, now, certainty) };
     if let Some(link) = idle {
         return Ok((link, now));
     }
-    // Boxed: connecting is rare, and its future would make every idle connection larger.
-    let connected = Box::pin(pool.connect(call.room.greeting, call.fleet.resort(&call.room.tried))).await;
-    connected.map(|link| (link, timers.now())).map_err(|reason| Failure { reason, repeats: Repeats::Nothing })
+    let resort = call.fleet.resort(&call.room.tried);
+    Box::pin(in_time(call, pool.connect(call.room.greeting, resort))).await
+}
+
+/// Waits for a new connection while the exchange may last, and says when it was there.
+async fn in_time<C>(
+    call: &Call<'_, C>,
+    connecting: impl Future<Output = Result<Link, Reason>>,
+) -> Result<(Link, Millis), Failure> {
+    let mut connecting = pin!(connecting);
+    let connected = poll_fn(|context| match connecting.as_mut().poll(context) {
+        Poll::Ready(connected) => Poll::Ready(connected),
+        Poll::Pending => call.timer.poll(context, call.until.0).map(|()| Err(call.until.1)),
+    });
+    match connected.await {
+        Ok(link) => Ok((link, call.worker.timers.now())),
+        Err(reason) => Err(Failure { reason, repeats: Repeats::Nothing }),
+    }
 }
 
 /// Whether the endpoint may open a tunnel now: it was asked for this one, and has the whole request.

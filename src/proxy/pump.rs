@@ -10,6 +10,10 @@ use crate::http::{Fields, Reason};
 use crate::net::Pipe;
 use crate::proxy::body::BULK;
 
+/// How many pieces a pump moves before the other one of its task has its turn. A piece costs one read
+/// and one write, sometimes a second read, and tokio grants a task 128 of them.
+const TURN: usize = 32;
+
 /// Where a body comes from.
 pub trait Source {
     /// Ready when payload is there or the body has ended; the payload is then in
@@ -138,6 +142,11 @@ impl Pump {
         self.waiting
     }
 
+    /// Counts the time without progress from now on: what was waited for until now was something else.
+    pub fn begin_wait(&mut self, now: Millis) {
+        self.seen.1 = now;
+    }
+
     /// When it last moved a byte, as precise as it is asked often.
     pub fn last_progress(&mut self, clock: &Timers) -> Millis {
         if self.seen.0 != self.moved {
@@ -153,22 +162,51 @@ impl Pump {
         source: &mut impl Source,
         sink: &mut impl Sink,
     ) -> Poll<Result<(), Fault>> {
-        loop {
-            match self.state {
-                State::Done => return Poll::Ready(Ok(())),
-                State::Finishing => {
-                    self.waiting = End::Sink;
-                    ready!(sink.poll_finish(context, source.trailers())).map_err(from_sink)?;
-                    self.state = State::Done;
-                }
-                State::Flowing => {
-                    let moved = match self.pipes(source, sink) {
-                        true => self.poll_pipe(context, source, sink),
-                        false => self.poll_copy(context, source, sink),
-                    };
-                    ready!(moved)?;
-                }
+        while self.state != State::Done {
+            ready!(self.poll_step(context, source, sink))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The same for the first of two pumps of a task: when it has moved so much that it would go on for
+    /// ever, the other one has its turn. Otherwise all that tokio lets a task read and write before
+    /// others have theirs would be this one's, and nothing would be left for the other.
+    pub fn poll_turn(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut impl Source,
+        sink: &mut impl Sink,
+    ) -> Poll<Result<(), Fault>> {
+        for _ in 0..TURN {
+            if self.state == State::Done {
+                return Poll::Ready(Ok(()));
             }
+            ready!(self.poll_step(context, source, sink))?;
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Moves one piece, sees the end of the body or has seen it out.
+    #[inline]
+    fn poll_step(
+        &mut self,
+        context: &mut Context<'_>,
+        source: &mut impl Source,
+        sink: &mut impl Sink,
+    ) -> Poll<Result<(), Fault>> {
+        match self.state {
+            State::Done => Poll::Ready(Ok(())),
+            State::Finishing => {
+                self.waiting = End::Sink;
+                ready!(sink.poll_finish(context, source.trailers())).map_err(from_sink)?;
+                self.state = State::Done;
+                Poll::Ready(Ok(()))
+            }
+            State::Flowing => match self.pipes(source, sink) {
+                true => self.poll_pipe(context, source, sink),
+                false => self.poll_copy(context, source, sink),
+            },
         }
     }
 
@@ -252,7 +290,9 @@ fn from_sink(reason: Reason) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
 
     use super::*;
 
@@ -285,11 +325,12 @@ mod tests {
         }
     }
 
-    /// Takes `room` bytes a poll, then is pending once.
+    /// Takes `room` bytes a poll, then is pending once, unless it is always open.
     #[derive(Default)]
     struct Store {
         room: usize,
         open: bool,
+        always: bool,
         bytes: Vec<u8>,
         flushes: usize,
         finished: bool,
@@ -297,7 +338,7 @@ mod tests {
 
     impl Sink for Store {
         fn poll_take(&mut self, _: &mut Context<'_>, payload: &[u8]) -> Poll<Result<usize, Reason>> {
-            self.open = !self.open;
+            self.open = self.always || !self.open;
             if !self.open {
                 return Poll::Pending;
             }
@@ -312,6 +353,30 @@ mod tests {
         fn poll_finish(&mut self, _: &mut Context<'_>, _: &Fields) -> Poll<Result<(), Reason>> {
             self.finished = true;
             Poll::Ready(Ok(()))
+        }
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Woken>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_body_that_never_waits_has_its_turn_and_then_another_one() {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut source = Script { current: vec![b'x'; 4 * TURN], ..Script::default() };
+        let mut sink = Store { room: 1, always: true, ..Store::default() };
+        let mut pump = Pump::starting_at(Millis(0));
+        for turns in 1..=3 {
+            let polled = pump.poll_turn(&mut context, &mut source, &mut sink);
+            assert!(polled.is_pending());
+            assert_eq!((pump.moved(), woken.0.load(Ordering::Relaxed)), ((turns * TURN) as u64, turns));
         }
     }
 

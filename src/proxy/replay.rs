@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use super::pump::Source;
 use crate::http::identity::Reserved;
-use crate::http::{Fields, Reason};
+use crate::http::{Fields, Framing, Reason};
 use crate::net::Pipe;
 
 /// What is kept of a request body.
@@ -35,6 +35,11 @@ impl Replay {
     /// Keeps bodies of up to `limit` bytes.
     pub fn keep(&mut self, limit: usize) {
         self.limit = limit;
+    }
+
+    /// Whether all of a body that is delimited so will be kept.
+    pub fn holds(&self, framing: Framing) -> bool {
+        framing.is_within(self.limit as u64)
     }
 
     /// From now on trailers with one of these names stay behind.

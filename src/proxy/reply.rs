@@ -11,6 +11,7 @@ use super::pump::{Pump, Source};
 use super::recoded::Recoded;
 use super::worker::{Room, Worker};
 use crate::clock::Timer;
+use crate::h1::write::framing_for;
 use crate::http::accept::{self, Form};
 use crate::http::grpc::{self, Dialect};
 use crate::http::{Exchange, Fields, Framing, Name, Reason, Version};
@@ -185,7 +186,10 @@ pub(super) async fn send<C: Client>(
         Poll::Pending => timer.poll(context, due).map(|()| false),
     })
     .await;
-    room.journal.sent = pump.moved();
+    let Exchange { request, response, .. } = &room.exchange;
+    // What follows no head, that of an answer to HEAD or of 204, is moved but goes nowhere.
+    let framing = framing_for(request.version, request.method, response.status, response.framing);
+    room.journal.sent = if framing.is_empty() { 0 } else { pump.moved() };
     if !sent {
         client.abort();
         return Ended::Broken;

@@ -338,7 +338,8 @@ impl Connection {
     /// Takes the head off the wire, judges it and prepares for its body.
     fn accept_head(&mut self, arrived: Result<usize, Reason>, room: &mut Room) -> Result<(), Reason> {
         self.requests = self.requests.saturating_add(1);
-        self.reader.start(Framing::None);
+        // What follows a head that is refused is not known: it is read on for a while behind the answer.
+        self.reader.start(Framing::UntilClose);
         self.version = Version::Http11;
         let head = &mut room.exchange.request;
         let length = arrived.inspect_err(|_| request::sketch(self.wire.input.filled(), head))?;
@@ -389,7 +390,8 @@ impl Connection {
     /// anything resets the connection.
     async fn linger(&mut self, timer: &Timer, due: Millis) {
         // A client that has sent nothing more can not make the kernel reset the connection.
-        let nothing_unread = self.reader.is_clean() && self.wire.input.is_empty();
+        let nothing_unread =
+            self.reader.is_clean() && self.wire.input.is_empty() && !self.wire.stream().may_be_read();
         let mut left = DRAIN_BYTES;
         // Closing says the same as shutting down where nothing lies between us and the socket.
         let mut shut = nothing_unread && self.wire.stream().is_plain();

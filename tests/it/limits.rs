@@ -32,6 +32,25 @@ fn a_chunked_body_that_grows_too_long_is_413() {
 }
 
 #[test]
+fn what_follows_a_refused_head_is_read_so_that_the_answer_is_not_lost_to_a_reset() {
+    let proxy = limited("max_body_bytes = 10", &Origin::named("ok"));
+    for (fields, status) in [
+        ("Host: a\r\nContent-Length: 40000", 413),
+        ("Host: a\r\nHost: b\r\nContent-Length: 40000", 400),
+        ("Host: a\r\nContent-Length: 40000\r\nExpect: more", 417),
+        ("Host: a\r\nTransfer-Encoding: gzip", 501),
+    ] {
+        let mut client = proxy.client();
+        client.send(format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n"));
+        assert_eq!(client.response().status, status, "{fields}");
+        assert_eq!(client.rest(), b"", "the proxy has ended its side");
+        client.send(vec![b'x'; 40_000]);
+        // Fails on a connection that was reset.
+        client.end_sending();
+    }
+}
+
+#[test]
 fn a_head_over_the_limits_is_431() {
     let origin = Origin::named("ok");
     let proxy = limited("max_header_bytes = \"2KiB\"\nmax_headers = 20", &origin);
@@ -46,6 +65,22 @@ fn a_head_over_the_limits_is_431() {
         assert_eq!(client.rest(), b"");
     }
     assert_eq!(proxy.get("/").status, 200);
+}
+
+#[test]
+fn the_largest_limits_of_a_head_are_kept() {
+    let origin = Origin::named("ok");
+    let proxy = limited("max_header_bytes = \"255KiB\"\nmax_headers = 256", &origin);
+    let head = |bytes: usize, fields: usize| {
+        let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{}Cookie: ", "X: y\r\n".repeat(fields - 2));
+        format!("{head}{}\r\n\r\n", "c".repeat(bytes - head.len() - 4))
+    };
+    const MOST: usize = 255 * 1024;
+    for (bytes, fields, status) in [(MOST, 256, 200), (MOST + 1, 2, 431), (MOST - 1, 257, 431)] {
+        let mut client = proxy.client();
+        client.send(head(bytes, fields));
+        assert_eq!(client.response().status, status, "{bytes} bytes, {fields} fields");
+    }
 }
 
 #[test]

@@ -49,6 +49,17 @@ fn a_line_says_who_asked_what_and_who_answered() {
 }
 
 #[test]
+fn an_answer_of_the_proxy_to_head_has_sent_no_body() {
+    let proxy = Proxy::start("[[route]]\npath = \"/fixed\"\nrespond = { body = \"hello\" }\n");
+    for (number, path) in ["/fixed", "/nowhere"].into_iter().enumerate() {
+        let mut client = proxy.client();
+        client.send(format!("HEAD {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        client.response_to_head();
+        assert_eq!(json(&proxy.access_line(number))["sent_bytes"], 0, "{path}");
+    }
+}
+
+#[test]
 fn a_line_lists_the_attempts_that_failed_before_the_answer() {
     let (mut dead, alive) = (Origin::named("dead"), Origin::named("alive"));
     dead.stop();

@@ -37,6 +37,29 @@ fn a_download_of_64_mib_streams_through_without_being_kept() {
 }
 
 #[test]
+fn interim_answers_wait_at_the_endpoint_for_a_client_that_does_not_read() {
+    const COUNT: usize = 250;
+    let origin = Origin::scripted(|conversation| {
+        conversation.request()?;
+        let interim = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(60_000));
+        (0..COUNT).try_for_each(|_| conversation.send(&interim))?;
+        conversation.send(ok("done"))
+    });
+    let proxy = Proxy::start(&format!("{ALL}{}", upstream(&[&origin])));
+    assert_eq!(proxy.page("/healthz").status, 200);
+    let before = proxy.memory();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    origin.wait_for_requests(1);
+    let has_grown = comes_true(Duration::from_secs(1), || proxy.memory() > before + 4 * 1024);
+    assert!(!has_grown, "memory grew by {} KiB", proxy.memory() - before);
+    for _ in 0..COUNT {
+        assert_eq!(client.response().status, 103);
+    }
+    assert_eq!(client.response().text(), "done");
+}
+
+#[test]
 fn an_upload_of_64_mib_streams_through_without_being_kept() {
     let counted = Arc::new(AtomicUsize::new(0));
     let count = counted.clone();

@@ -1,6 +1,10 @@
 //! Every wait for a peer ends.
 
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::{ALL, Origin, Proxy, ok, pass, upstream};
 
@@ -29,6 +33,14 @@ fn an_endpoint_that_does_not_answer_in_time_is_504() {
 }
 
 #[test]
+fn what_a_client_sent_is_counted_though_no_answer_came() {
+    let origin = hanging("");
+    let proxy = with_timeouts("response = \"300ms\"", &origin);
+    assert_eq!(proxy.post("/", "0123456").status, 504);
+    assert!(proxy.access_line(0).contains("\"received_bytes\":7"), "{}", proxy.access_line(0));
+}
+
+#[test]
 fn half_a_head_is_no_answer_in_time() {
     let answer = with_timeouts("response = \"300ms\"", &hanging("HTTP/1.1 200 OK\r\nX: ")).get("/");
     assert_eq!((answer.status, answer.reason()), (504, "response_timeout"));
@@ -52,6 +64,19 @@ fn an_answer_that_stops_in_its_middle_is_cut_off() {
 }
 
 #[test]
+fn the_wait_for_an_answer_is_no_silence_in_its_middle() {
+    let origin = Origin::scripted(|conversation| {
+        conversation.request()?;
+        pass(Duration::from_millis(900));
+        conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")?;
+        pass(Duration::from_millis(50));
+        conversation.send("late")
+    });
+    let proxy = with_timeouts("idle = \"500ms\"\nresponse = \"5s\"", &origin);
+    assert_eq!(proxy.get("/").text(), "late");
+}
+
+#[test]
 fn a_slow_answer_that_goes_on_is_not_cut_off() {
     let origin = Origin::scripted(|conversation| {
         conversation.request()?;
@@ -66,19 +91,53 @@ fn a_slow_answer_that_goes_on_is_not_cut_off() {
     assert_eq!(proxy.get("/").text(), "xxxxxx");
 }
 
+/// A listener that never accepts, its queue filled up.
+struct Deaf {
+    address: SocketAddr,
+    _listener: Socket,
+    _queued: Vec<io::Result<TcpStream>>,
+}
+
+impl Deaf {
+    fn start() -> Deaf {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+        listener.listen(0).expect("it is bound");
+        let address = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(50));
+        let queued: Vec<_> = (0..4).map(connect).collect();
+        assert!(queued.iter().any(Result::is_err), "the queue is not full");
+        Deaf { address, _listener: listener, _queued: queued }
+    }
+
+    fn upstream(&self) -> String {
+        format!("[upstream.origin]\nendpoints = [\"{}\"]\n", self.address)
+    }
+}
+
+#[test]
+fn the_time_for_the_whole_exchange_bounds_connecting_as_well() {
+    let deaf = Deaf::start();
+    let proxy = Proxy::start(&format!(
+        "{ALL}timeouts = {{ request = \"200ms\" }}\n{}[upstream.origin.connections]\nconnect_timeout = \"8s\"\n",
+        deaf.upstream()
+    ));
+    for more in ["", "Connection: Upgrade\r\nUpgrade: websocket\r\n"] {
+        let mut client = proxy.client();
+        let begun = Instant::now();
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{more}\r\n"));
+        let answer = client.response();
+        assert_eq!((answer.status, answer.reason()), (504, "request_deadline"), "{more}");
+        assert!((200..4000).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    }
+}
+
 #[test]
 fn a_connection_that_nobody_accepts_is_502_in_time() {
-    // The queue of a listener that never accepts, filled up.
-    let listener =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
-    listener.listen(0).expect("it is bound");
-    let address = listener.local_addr().ok().and_then(|address| address.as_socket()).expect("an address");
-    let queued: Vec<_> =
-        (0..4).map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50))).collect();
-    assert!(queued.iter().any(Result::is_err), "the queue is not full");
+    let deaf = Deaf::start();
     let proxy = Proxy::start(&format!(
-        "{ALL}[upstream.origin]\nendpoints = [\"{address}\"]\n[upstream.origin.connections]\nconnect_timeout = \"200ms\"\n"
+        "{ALL}{}[upstream.origin.connections]\nconnect_timeout = \"200ms\"\n",
+        deaf.upstream()
     ));
     let begun = Instant::now();
     let answer = proxy.get("/");

@@ -63,6 +63,27 @@ fn a_websocket_is_opened_with_its_fields_and_carries_bytes_both_ways() {
 }
 
 #[test]
+fn an_upgrade_may_stand_beside_other_names_in_connection() {
+    let origin = echo(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: X-Hop, Upgrade\r\nUpgrade: websocket\r\nX-Hop: 1\r\n\r\n",
+    );
+    let proxy = through(&origin);
+    let mut client = proxy.client();
+    client.send(
+        "GET /chat HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, X-Hop\r\nUpgrade: websocket\r\nX-Hop: 1\r\n\r\n",
+    );
+    let answer = client.response();
+    assert_eq!(
+        (answer.status, answer.field("upgrade"), answer.field("x-hop")),
+        (101, Some("websocket"), None)
+    );
+    let asked = origin.request();
+    assert_eq!((asked.field("upgrade"), asked.field("x-hop")), (Some("websocket"), None));
+    client.send("x");
+    assert_eq!(client.bytes(1), b"x");
+}
+
+#[test]
 fn nothing_after_the_head_is_forwarded_before_the_endpoint_agreed() {
     let origin = Origin::scripted(|conversation| {
         conversation.request_head()?;

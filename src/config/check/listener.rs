@@ -5,6 +5,8 @@ use toml::Spanned;
 use super::{Findings, tls};
 use crate::config::Config;
 use crate::config::listener::{Bind, Limits, Listener, ProxyProtocol};
+use crate::h1::request::MAX_FIELDS;
+use crate::net::buffer::MOST;
 use crate::units::Bytes;
 
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
@@ -68,17 +70,26 @@ fn proxy_protocol(name: &Spanned<String>, listener: &Listener, config: &Config, 
 /// Bounds beyond which a limit protects nothing or lets nothing through.
 fn limits(name: &Spanned<String>, limits: &Limits, findings: &mut Findings<'_>) {
     const WINDOW: (Bytes, Bytes) = (Bytes::kib(1), Bytes::new((1 << 31) - 1));
+    // A head is read whole; a round number less than what is read at one time.
+    const HEAD: (Bytes, Bytes) = (Bytes::kib(1), Bytes::kib(MOST as u64 / 1024));
     let sizes = [
-        ("max_header_bytes", limits.max_header_bytes, (Bytes::kib(1), Bytes::kib(1024))),
+        ("max_header_bytes", limits.max_header_bytes, HEAD),
         // RFC 9113 §6.9.1: a window never exceeds 2^31 - 1; the one of a connection begins at 65535.
         ("h2_stream_window", limits.h2_stream_window, WINDOW),
         ("h2_connection_window", limits.h2_connection_window, (Bytes::new(65_535), WINDOW.1)),
     ];
+    let mut refuse = |key: &str, why: String| {
+        let span = findings.written(&["listener", name.get_ref(), "limits", key]).unwrap_or(name.span());
+        findings.add(span, why);
+    };
     for (key, size, (least, most)) in sizes {
         if size < least || size > most {
-            let span = findings.written(&["listener", name.get_ref(), "limits", key]).unwrap_or(name.span());
-            findings.add(span, format!("`{key}` is from {least} to {most}, not {size}"));
+            refuse(key, format!("`{key}` is from {least} to {most}, not {size}"));
         }
+    }
+    let fields = limits.max_headers.get();
+    if fields as usize > MAX_FIELDS {
+        refuse("max_headers", format!("`max_headers` is from 1 to {MAX_FIELDS}, not {fields}"));
     }
 }
 
