@@ -31,6 +31,7 @@ use crate::observe::writer::{Output, Target};
 use crate::snapshot::{Means, Misplaced, Snapshot, build};
 use crate::tagged::Switch;
 use crate::units::Generation;
+use crate::upstream::Upstream;
 
 /// Compiles a configuration as a start would, without binding anything.
 ///
@@ -306,6 +307,7 @@ impl Reloader {
     /// Nothing here can fail. Endpoints are waited for a moment, so that the first requests find
     /// them; a source that does not answer, or a name that is not resolved, is not waited for longer.
     async fn commit(&mut self, snapshot: Arc<Snapshot>, prepared: Prepared) {
+        self.retire(&snapshot);
         for upstream in &snapshot.upstreams {
             upstream.start(&Handle::current(), upstream.dial(), &self.store);
         }
@@ -339,6 +341,14 @@ impl Reloader {
             let task = tokio::spawn(async move { match server.run(view).await {} });
             self.admin = Some(OpenAdmin { bind, task });
         }
+    }
+
+    /// Ends the checks of all upstreams that do not go on: requests that run may keep them for hours,
+    /// and what is asked of an endpoint now is no longer what they ask.
+    fn retire(&self, next: &Snapshot) {
+        let goes_on = |old: &Arc<Upstream>| next.upstreams.iter().any(|new| Arc::ptr_eq(old, new));
+        let before = self.state.live.load();
+        before.upstreams.iter().filter(|old| !goes_on(old)).for_each(|old| old.retire());
     }
 }
 

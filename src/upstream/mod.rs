@@ -7,7 +7,7 @@
 //! [`Membership`] and swaps it in.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub struct Upstream {
     /// Tells the background task that there are other endpoints or another ejection.
     changed: Arc<Notify>,
     background: OnceLock<JoinHandle<()>>,
+    /// Another configuration is in use; only exchanges that began before still use this upstream.
+    retired: AtomicBool,
     /// TLS to the endpoints; clear text without it.
     connector: Option<Arc<Connector>>,
     /// Endpoints that are found elsewhere.
@@ -113,6 +115,7 @@ impl Upstream {
             lookups: watch::Sender::default(),
             changed: Arc::new(Notify::new()),
             background: OnceLock::new(),
+            retired: AtomicBool::new(false),
             connector,
             feed,
             pushed,
@@ -130,6 +133,17 @@ impl Upstream {
             let changed = self.changed.clone();
             runtime.spawn(background::run(Arc::downgrade(self), changed, dial, store.clone()))
         });
+    }
+
+    /// Ends its checks, since another upstream of the same name watches over the same endpoints from
+    /// now on: what its own checks find is no news about them.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
     }
 
     /// TLS to its endpoints; `None` for clear text.

@@ -265,9 +265,17 @@ impl Dial for ScriptedDial {
 }
 
 /// A started upstream with TCP checks through a scripted network.
-fn checked(mut settings: settings::Upstream) -> (Arc<Upstream>, Arc<ScriptedDial>) {
+fn checked(settings: settings::Upstream) -> (Arc<Upstream>, Arc<ScriptedDial>) {
+    checked_after(settings, None)
+}
+
+/// The same, in the place of another one.
+fn checked_after(
+    mut settings: settings::Upstream,
+    previous: Option<&Upstream>,
+) -> (Arc<Upstream>, Arc<ScriptedDial>) {
     settings.health = Switch::On(Check { check: CheckKind::Tcp, ..Check::default() });
-    let upstream = Upstream::build("users", settings, None);
+    let upstream = Upstream::build("users", settings, previous);
     let dial = Arc::new(ScriptedDial::default());
     upstream.start(&Handle::current(), dial.clone(), &Store::default());
     (upstream, dial)
@@ -317,6 +325,30 @@ async fn checks_end_with_the_upstream() {
     let dialled = dial.dialled(THREE[0]);
     sleep(Duration::from_secs(60)).await;
     assert_eq!(dial.dialled(THREE[0]), dialled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_was_replaced_checks_no_more_though_somebody_still_uses_it() {
+    let (old, asked_before) = checked(settings(&THREE));
+    eventually("all are healthy", || old.status().endpoints.iter().all(|one| one.state == State::Healthy))
+        .await;
+    let (new, asked_now) = checked_after(settings(&THREE), Some(&old));
+    old.retire();
+    asked_before.set_down(&THREE);
+    let (before, now) = (asked_before.dialled(THREE[0]), asked_now.dialled(THREE[0]));
+    eventually("the new one checks", || asked_now.dialled(THREE[0]) >= now + 10).await;
+    assert_eq!(asked_before.dialled(THREE[0]), before);
+    assert_eq!((set(&new), set(&old)), (THREE.map(String::from).into(), THREE.map(String::from).into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_that_another_upstream_has_published_is_outweighed_by_checks() {
+    let (upstream, dial) = checked(settings(&THREE));
+    eventually("checks run", || dial.dialled(THREE[0]) > 0).await;
+    endpoint(&upstream, 0).standing.set_check(CheckState::Unhealthy);
+    upstream.rebuild();
+    assert_eq!(set(&upstream), THREE[1..]);
+    eventually("it comes back", || set(&upstream) == THREE).await;
 }
 
 #[tokio::test(start_paused = true)]
