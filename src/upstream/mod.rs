@@ -76,7 +76,7 @@ pub struct Upstream {
 impl Upstream {
     /// Builds an upstream, which never fails and touches no network; [`Upstream::start`] begins
     /// its checks. What `previous`, the upstream of the same name, knows about equal addresses is
-    /// taken over.
+    /// taken over, and nothing of it is changed: the configuration may still be refused.
     pub fn build(name: &str, settings: settings::Upstream, previous: Option<&Upstream>) -> Arc<Upstream> {
         Upstream::with_tls(name, settings, previous, None)
     }
@@ -95,9 +95,6 @@ impl Upstream {
         let before = previous.map(Upstream::roster);
         let roster = Roster::new(&settings, found, pushed.current(), before.as_deref());
         drop(before);
-        for endpoint in roster.endpoints() {
-            forget_what_is_off(&settings, endpoint);
-        }
         let now = Moment::now();
         let cursor = previous.map(|previous| previous.cursor.clone());
         let cursor = cursor.unwrap_or_else(|| Arc::new(Cursor::starting_at(fastrand::u64(..))));
@@ -130,6 +127,7 @@ impl Upstream {
             feed.start(runtime, store);
         }
         self.background.get_or_init(|| {
+            self.settle(&self.roster(), Moment::now());
             let changed = self.changed.clone();
             runtime.spawn(background::run(Arc::downgrade(self), changed, dial, store.clone()))
         });
@@ -334,7 +332,10 @@ impl Upstream {
 
     /// Publishes a roster with other endpoints.
     fn settle(&self, roster: &Roster, now: Moment) {
-        roster.endpoints().for_each(|endpoint| forget_what_is_off(&self.settings, endpoint));
+        // An upstream that was replaced has no say in what is off.
+        if !self.is_retired() {
+            roster.endpoints().for_each(|endpoint| forget_what_is_off(&self.settings, endpoint));
+        }
         self.publish(roster, now);
     }
 

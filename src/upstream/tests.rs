@@ -160,14 +160,24 @@ fn a_reload_keeps_counters_and_ejections_of_equal_addresses() {
     assert_eq!(endpoint(&new, 1).failures(), 5);
 }
 
-#[test]
-fn a_reload_without_checks_forgets_their_verdict() {
-    let mut checked = settings(&THREE);
+#[tokio::test]
+async fn a_reload_without_checks_and_ejection_forgets_their_verdicts_when_it_begins() {
+    let mut checked = settings(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80", "10.0.0.5:80"]);
     checked.health = Switch::On(Check::default());
+    let mut off = checked.clone();
+    (off.health, off.outlier) = (Switch::Off, Switch::Off);
     let old = Upstream::build("users", checked, None);
     old.set_check(&endpoint(&old, 0), CheckState::Unhealthy);
-    assert_eq!(set(&old).len(), 2);
-    assert_eq!(set(&Upstream::build("users", settings(&THREE), Some(&old))).len(), 3);
+    fail(&old, 1, 5);
+    assert_eq!(set(&old).len(), 3);
+
+    let new = Upstream::build("users", off, Some(&old));
+    old.rebuild();
+    assert_eq!(set(&old).len(), 3, "it may be refused");
+
+    old.retire();
+    new.start(&Handle::current(), Arc::new(PlainDial { greeting: Greeting::Silent }), &Store::default());
+    assert_eq!(set(&new).len(), 5);
 }
 
 #[test]

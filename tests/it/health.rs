@@ -97,6 +97,27 @@ fn after_a_reload_only_the_new_checks_count_though_an_old_download_runs() {
 }
 
 #[test]
+fn a_refused_reload_changes_no_verdict() {
+    let (first, ill) = switched("first");
+    let (second, third) = (Origin::named("second"), Origin::named("third"));
+    let quiet = "[reload]\nwatch = false\n";
+    let origins = upstream(&[&first, &second, &third]);
+    ill.store(true, Ordering::SeqCst);
+    // The next check comes after the test.
+    let proxy = Proxy::start(&format!(
+        "{ALL}{origins}[upstream.origin.health]\nunhealthy = 1\ninterval = \"1h\"\n{quiet}"
+    ));
+    let verdicts = ["unhealthy", "healthy", "healthy"];
+    wait_until("the checks are made", || proxy.states("origin") == verdicts);
+    proxy.rewrite(&format!(
+        "{ALL}{origins}health = \"off\"\noutlier = \"off\"\n[listener.taken]\nbind = \"{}\"\n{quiet}",
+        second.address
+    ));
+    assert_eq!(proxy.reload().status, 400);
+    assert_eq!(proxy.states("origin"), verdicts);
+}
+
+#[test]
 fn a_check_may_ask_for_a_text_in_the_body() {
     let (right, wrong) = (Origin::named("all is ready"), Origin::named("starting"));
     let proxy = Proxy::start(&format!(
