@@ -1,6 +1,7 @@
 //! Listening sockets: addresses, groups of workers, and honest refusals.
 
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
