@@ -102,12 +102,12 @@ Examples:
 Exit codes: 0 drained and ended, 1 could not start, 2 wrong usage.";
 
 const CHECK: &str = "\
-All mistakes are reported at once, each with file:line:column, also those of the certificates
-that it names. Nothing is bound or connected to.
+All mistakes are reported at once, each with file:line:column; those of the certificates that it
+names once the text itself is right. Nothing is bound or connected to.
 
 Examples:
   tidegate check
-  tidegate check --config new.toml && cp new.toml proxy.toml
+  tidegate check --config new.toml && mv new.toml proxy.toml
 
 Exit codes: 0 no mistake, 1 at least one, 2 wrong usage.";
 

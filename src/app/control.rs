@@ -6,11 +6,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::RunError;
+use super::compile::Compiler;
 use super::notify::Manager;
-use super::reload::{Compiler, Reloader, fingerprint};
+use super::reload::{Attempt, Reloader, fingerprint};
 use super::signals::{Origin, Signal, Signals};
 use super::state::{Ask, State};
 use crate::admin::Readiness;
@@ -30,6 +32,9 @@ use crate::watch::Watcher;
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// How long lines of the logs may take to be written at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);
+/// How often a file that was refused is tried again: what it lacks may come without an event, as a
+/// certificate or a port that becomes free.
+const RETRY: Duration = Duration::from_secs(2);
 /// How many requests to reload may wait.
 const ASKS: usize = 16;
 
@@ -54,9 +59,11 @@ pub(super) async fn run(path: PathBuf, origin: Origin, ready: oneshot::Sender<()
     let mut watcher = process.watcher();
     let vault = process.reloader.compiler.vault.clone();
     let mut certificates = std::pin::pin!(vault.watch(|_| {}));
+    let mut refused_at: Option<Instant> = None;
     loop {
         let watches = process.reloader.state.live.load().config.reload.watch;
         let keep_alive = process.manager.keep_alive();
+        let retry = async { sleep_until(refused_at.unwrap_or_else(Instant::now) + RETRY).await };
         let answer: Option<Ask> = tokio::select! {
             signal = signals.next() => match signal {
                 Signal::Reload => None,
@@ -70,16 +77,25 @@ pub(super) async fn run(path: PathBuf, origin: Origin, ready: oneshot::Sender<()
             Some(answer) = asked.recv() => Some(answer),
             () = &mut certificates => continue,
             () = keep_alive => continue,
+            () = retry, if watches && refused_at.is_some() => {
+                // Half of a file may be valid.
+                let is_refused = watcher.is_being_written() || process.retry(&mut watcher).await.is_err();
+                refused_at = is_refused.then(Instant::now);
+                continue;
+            }
         };
         let result = process.reload().await;
         if result.is_ok() {
             process.follow(&mut watcher);
         }
+        refused_at = result.is_err().then(Instant::now);
         if let Some(answer) = answer {
             // Whoever asked may have gone.
             let _ = answer.send(result);
         }
     }
+    // Whoever asks for a reload from now on is told at once that there is none.
+    drop(asked);
     process.stop(&mut signals).await;
     Ok(())
 }
@@ -106,7 +122,8 @@ impl Process {
         let state = State::new(live.clone(), registry.clone(), team.clone(), access.clone(), log, asks);
         let gates = Default::default();
         let store = Store::new(state_directory(&live.load().config.server));
-        let mut reloader = Reloader { path, state: Arc::new(state), compiler, gates, admin: None, store };
+        let (state, admins) = (Arc::new(state), JoinSet::new());
+        let mut reloader = Reloader { path, state, compiler, gates, admin: None, admins, store };
         let mut threads = Vec::new();
         for (number, commands) in mailboxes.into_iter().enumerate() {
             let (live, shard, access) = (live.clone(), registry.shard(number), Batch::new(access.clone()));
@@ -134,13 +151,21 @@ impl Process {
 
     async fn reload(&mut self) -> Result<crate::units::Generation, String> {
         told(self.manager.reloading());
-        let result = self.reloader.reload().await;
+        let result = self.reloader.reload(Attempt::Asked).await;
         let status = match &result {
             Ok(_) => self.summary(),
             Err(report) => format!("{}, newer file refused: {report}", self.summary()),
         };
         told(self.manager.ready(&status));
         result
+    }
+
+    /// Tries again what was refused; silent unless something has changed.
+    async fn retry(&mut self, watcher: &mut Watcher) -> Result<(), String> {
+        self.reloader.reload(Attempt::Retry).await?;
+        self.follow(watcher);
+        told(self.manager.ready(&self.summary()));
+        Ok(())
     }
 
     fn watcher(&self) -> Watcher {
@@ -175,7 +200,7 @@ impl Process {
         for worker in 0..state.team.size() {
             state.team.tell(worker, Command::Stop).await;
         }
-        self.reloader.admin = None;
+        self.reloader.admins.abort_all();
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a worker had panicked");

@@ -8,177 +8,27 @@ use std::time::Duration;
 
 use rustc_hash::FxHasher;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
-use toml::Spanned;
 
+use super::compile::Compiler;
 use super::difference;
-use super::gates::{self, Gates};
+use super::gates::{self, Gates, Held};
 use super::state::State;
 use crate::admin::{self, View};
-use crate::config::listener::{Bind, ClientAuth, Protocol, TlsVersion};
+use crate::config::listener::Bind;
 use crate::config::log::Access;
-use crate::config::{self, Config, Report, upstream};
+use crate::config::{self, Config, Report};
 use crate::discovery::Store;
-use crate::net::certs::{Demand, Files, Sources, TrustSources};
-use crate::net::connector::{self, Authorities, Key, Offer, Verification, name_of};
-use crate::net::inherit::Inherited;
-use crate::net::tls::{self, TlsError};
-use crate::net::vault::Vault;
-use crate::net::{Connector, listen, pipe};
-use crate::observe::metrics::Registry;
+use crate::net::{listen, pipe};
 use crate::observe::writer::{Output, Target};
-use crate::snapshot::{Means, Misplaced, Snapshot, build};
-use crate::tagged::Switch;
+use crate::snapshot::Snapshot;
 use crate::units::Generation;
-
-/// Compiles a configuration as a start would, without binding anything.
-///
-/// # Errors
-/// All that is wrong with it.
-pub(super) fn compile(config: Config) -> Result<Snapshot, CompileError> {
-    Compiler::new(Arc::new(Registry::new(1, [])))?.compile(config, None).map_err(CompileError::Config)
-}
-
-/// Why there is no snapshot.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CompileError {
-    /// The configuration is wrong.
-    #[error("{0}")]
-    Config(Report),
-    /// The system gives no randomness.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-}
-
-/// Makes snapshots; keeps what outlives them.
-pub(super) struct Compiler {
-    registry: Arc<Registry>,
-    /// Certificates and ticket keys.
-    pub vault: Arc<Vault>,
-}
-
-impl Compiler {
-    pub(super) fn new(registry: Arc<Registry>) -> Result<Compiler, TlsError> {
-        Ok(Compiler { registry, vault: Arc::new(Vault::new()?) })
-    }
-
-    /// Reads certificates, so not for a worker's thread.
-    pub(super) fn compile(&self, config: Config, previous: Option<&Snapshot>) -> Result<Snapshot, Report> {
-        let acceptor = |tls: &config::listener::Tls, listener: &config::Listener| {
-            let made =
-                self.vault.acceptor(&tls_settings(tls, listener), &sources(tls), clients(tls).as_ref());
-            made.map(Arc::new).map_err(|error| chain(&error))
-        };
-        let connector = |name: &str, upstream: &config::Upstream| match &upstream.tls {
-            Switch::Off => Ok(None),
-            Switch::On(tls) => self.connector(name, upstream.protocol, tls).map(Some),
-        };
-        build(
-            config,
-            previous,
-            &Means { registry: &self.registry, acceptor: &acceptor, connector: &connector },
-        )
-    }
-}
-
-impl Compiler {
-    fn connector(
-        &self,
-        upstream: &str,
-        protocol: upstream::Protocol,
-        tls: &upstream::Tls,
-    ) -> Result<Arc<Connector>, Misplaced> {
-        let settings = connector_settings(protocol, tls);
-        if !tls.verify {
-            tracing::warn!(upstream, "tls.verify is off: whoever answers is taken for the endpoint");
-        }
-        self.vault.connector(&settings).map_err(|error| {
-            let place = match error.key(&settings) {
-                Key::Authorities => tls.ca.span(),
-                Key::Certificate => tls.client_cert.span(),
-                Key::PrivateKey => tls.client_key.span(),
-            };
-            (place, chain(&error))
-        })
-    }
-}
-
-fn connector_settings(protocol: upstream::Protocol, tls: &upstream::Tls) -> connector::Settings {
-    let file = |path: &Spanned<PathBuf>| Some(path.get_ref().clone()).filter(|path| path != Path::new(""));
-    connector::Settings {
-        authorities: file(&tls.ca).map_or(Authorities::System, Authorities::File),
-        server_name: name_of(tls.server_name.get_ref()),
-        certificate: file(&tls.client_cert).zip(file(&tls.client_key)).map(|(cert, key)| Files { cert, key }),
-        verification: if tls.verify { Verification::Full } else { Verification::Off },
-        offer: match protocol {
-            upstream::Protocol::H1 => Offer::H1,
-            upstream::Protocol::H2 => Offer::H2,
-            upstream::Protocol::Auto => Offer::Either,
-        },
-    }
-}
+use crate::upstream::Upstream;
 
 /// How long a new configuration waits for its endpoints to be found.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Handshakes at one time unless a listener says otherwise: some tens of megabytes, and more than
-/// two thousand a second when each takes a second on a slow network.
-const HANDSHAKES: u32 = 4096;
-
-fn tls_settings(tls: &config::listener::Tls, listener: &config::Listener) -> tls::Settings {
-    let protocol = |protocol: &Protocol| match protocol {
-        Protocol::H1 => tls::Protocol::H1,
-        Protocol::H2 => tls::Protocol::H2,
-    };
-    // A client takes the first that it knows too: h2 has no head-of-line blocking between requests.
-    let mut protocols: Vec<_> = listener.protocols.iter().map(protocol).collect();
-    protocols.sort_by_key(|protocol| *protocol == tls::Protocol::H1);
-    tls::Settings {
-        protocols,
-        min_version: match tls.min_version {
-            TlsVersion::Tls12 => tls::Version::Tls12,
-            TlsVersion::Tls13 => tls::Version::Tls13,
-        },
-        resumption: if tls.session_tickets { tls::Resumption::Tickets } else { tls::Resumption::Off },
-        handshake_timeout: tls.handshake_timeout.get(),
-        max_handshakes: tls.max_handshakes.fixed().unwrap_or(HANDSHAKES) as usize,
-    }
-}
-
-/// How clients are judged; `None` when they are not.
-fn clients(tls: &config::listener::Tls) -> Option<TrustSources> {
-    let demand = match tls.client_auth {
-        ClientAuth::Off => return None,
-        ClientAuth::Optional => Demand::Optional,
-        ClientAuth::Required => Demand::Required,
-    };
-    let path = |file: &Option<Spanned<PathBuf>>| file.as_ref().map(|path| path.get_ref().clone());
-    // Without a file of authorities nobody is trusted: the check of the configuration says so.
-    Some(TrustSources { demand, ca: path(&tls.client_ca).unwrap_or_default(), crl: path(&tls.client_crl) })
-}
-
-fn sources(tls: &config::listener::Tls) -> Sources {
-    let files = tls.certificates.iter().map(Spanned::get_ref);
-    Sources {
-        files: files.map(|one| Files { cert: one.cert.clone(), key: one.key.clone() }).collect(),
-        self_signed: tls.self_signed.iter().map(|name| name.get_ref().clone()).collect(),
-    }
-}
-
-/// An error with those of its causes that it does not tell itself.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let reason = error.to_string();
-        if !text.contains(&reason) {
-            text = format!("{text}: {reason}");
-        }
-        cause = error.source();
-    }
-    text
-}
 
 /// Replaces the snapshot.
 pub(super) struct Reloader {
@@ -187,39 +37,55 @@ pub(super) struct Reloader {
     pub compiler: Compiler,
     pub gates: Gates,
     pub admin: Option<OpenAdmin>,
+    /// The admin listener, and those that answer their last questions.
+    pub admins: JoinSet<()>,
     /// Where endpoints that were discovered outlive the process.
     pub store: Store,
+}
+
+/// Why a file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// Somebody asked, or it has changed.
+    Asked,
+    /// It was refused before; the same refusal is no news.
+    Retry,
 }
 
 /// The admin listener that is open.
 pub(super) struct OpenAdmin {
     bind: Bind,
-    task: JoinHandle<()>,
-}
-
-impl Drop for OpenAdmin {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    /// Dropping it lets the listener end, which answers what it was asked before: the reload that
+    /// moves it may have come this way.
+    _open: oneshot::Sender<()>,
 }
 
 /// What was opened for a snapshot that is not current yet.
 struct Prepared {
     gates: gates::Prepared,
     /// A new admin socket, when its address has changed.
-    admin: Option<(Bind, admin::Server)>,
+    admin: Option<PreparedAdmin>,
     /// A new access log, when its target has changed.
     access: Option<Output>,
 }
 
+struct PreparedAdmin {
+    bind: Bind,
+    bound: listen::Bound,
+    server: admin::Server,
+}
+
 impl Reloader {
     /// Reads the file again and makes it current, or keeps what is.
-    pub(super) async fn reload(&mut self) -> Result<Generation, String> {
+    pub(super) async fn reload(&mut self, attempt: Attempt) -> Result<Generation, String> {
         let generation = self.state.live.generation();
         match self.try_reload().await {
             Ok(generation) => Ok(generation),
             Err(report) => {
                 let report = report.to_string();
+                if attempt == Attempt::Retry && self.state.is_known(&report) {
+                    return Err(report);
+                }
                 self.state.refused(&report);
                 tracing::error!(%generation, report, "configuration refused, the running one stays");
                 Err(report)
@@ -231,9 +97,11 @@ impl Reloader {
         let path = self.path.clone();
         // Reading and parsing a large file takes milliseconds that health checks need.
         let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await;
-        let Ok(config) = loaded else { return Ok(self.state.live.generation()) };
-        let config = config?;
         let previous = self.state.live.load();
+        let config = loaded.map_err(|error| {
+            let message = format!("the file could not be read, which is a defect of the proxy: {error}");
+            Report::from(previous.config.sources.error(0..0, message))
+        })??;
         if config == previous.config {
             tracing::info!(generation = %previous.generation, "configuration unchanged");
             self.state.accepted();
@@ -266,26 +134,25 @@ impl Reloader {
     }
 
     fn prepare(&self, snapshot: &Snapshot) -> Result<Prepared, Report> {
-        let gates = self.gates.prepare(snapshot, self.state.team.size())?;
+        let admin = self.admin.iter().map(|open| ("the admin listener".to_owned(), open.bind.clone()));
+        let held: Vec<_> = self.gates.held(&self.state.live.load()).chain(admin).collect();
         Ok(Prepared {
-            gates,
-            admin: self.prepare_admin(&snapshot.config)?,
+            gates: self.gates.prepare(snapshot, &held, self.state.team.size())?,
+            admin: self.prepare_admin(&snapshot.config, &held)?,
             access: self.prepare_access(&snapshot.config)?,
         })
     }
 
-    fn prepare_admin(&self, config: &Config) -> Result<Option<(Bind, admin::Server)>, Report> {
+    fn prepare_admin(&self, config: &Config, held: &Held) -> Result<Option<PreparedAdmin>, Report> {
         let Some(bind) = &config.admin.bind else { return Ok(None) };
         if self.admin.as_ref().is_some_and(|open| open.bind == *bind.get_ref()) {
             return Ok(None);
         }
-        let bound = listen::bind(&gates::address(bind.get_ref()), 1, Inherited::of_process());
-        let bound = bound.map_err(|error| Report::new(vec![gates::refused(config, bind, &error)]))?;
-        let Some(socket) = bound.into_iter().flat_map(|bound| bound.sockets).next() else { return Ok(None) };
-        match admin::Server::new(socket) {
-            Ok(server) => Ok(Some((bind.get_ref().clone(), server))),
-            Err(error) => Err(Report::new(vec![config.sources.error(bind.span(), error.to_string())])),
-        }
+        let Some(bound) = gates::open(config, bind, held, 1)?.into_iter().next() else { return Ok(None) };
+        let Some(socket) = bound.sockets.first() else { return Ok(None) };
+        let server = socket.duplicate().and_then(admin::Server::new);
+        let server = server.map_err(|error| config.sources.error(bind.span(), error.to_string()))?;
+        Ok(Some(PreparedAdmin { bind: bind.get_ref().clone(), bound, server }))
     }
 
     fn prepare_access(&self, config: &Config) -> Result<Option<Output>, Report> {
@@ -293,19 +160,21 @@ impl Reloader {
         if is_running && self.state.live.load().config.log.access == config.log.access {
             return Ok(None);
         }
-        let target = match &config.log.access {
-            Access::Off => Target::Off,
-            Access::Stdout => Target::Stdout,
-            Access::File(path) => Target::File(path.clone()),
+        let access = &config.log.access;
+        let (target, name) = match access.get_ref() {
+            Access::Off => (Target::Off, "off".into()),
+            Access::Stdout => (Target::Stdout, "stdout".into()),
+            Access::File(path) => (Target::File(path.clone()), path.to_string_lossy()),
         };
+        let message = |error| format!("`{name}`: the access log can not be opened: {error}");
         let opened = Output::open(target);
-        let message = |error| format!("the access log can not be opened: {error}");
-        opened.map(Some).map_err(|error| Report::new(vec![config.sources.error(0..0, message(error))]))
+        opened.map(Some).map_err(|error| config.sources.error(access.span(), message(error)).into())
     }
 
     /// Nothing here can fail. Endpoints are waited for a moment, so that the first requests find
     /// them; a source that does not answer, or a name that is not resolved, is not waited for longer.
     async fn commit(&mut self, snapshot: Arc<Snapshot>, prepared: Prepared) {
+        self.retire(&snapshot);
         for upstream in &snapshot.upstreams {
             upstream.start(&Handle::current(), upstream.dial(), &self.store);
         }
@@ -333,12 +202,26 @@ impl Reloader {
         if snapshot.config.admin.bind.is_none() {
             self.admin = None;
         }
-        if let Some((bind, server)) = prepared.admin {
+        if let Some(PreparedAdmin { bind, bound, server }) = prepared.admin {
             let view: Arc<dyn View> = self.state.clone();
+            if let Err(error) = bound.listen() {
+                tracing::error!(address = %bind, %error, "can not listen");
+            }
             tracing::info!(address = %bind, "admin listening");
-            let task = tokio::spawn(async move { match server.run(view).await {} });
-            self.admin = Some(OpenAdmin { bind, task });
+            let (open, closed) = oneshot::channel::<()>();
+            // Those before it have ended, or end within seconds.
+            while self.admins.try_join_next().is_some() {}
+            self.admins.spawn(server.run(view, async { drop(closed.await) }));
+            self.admin = Some(OpenAdmin { bind, _open: open });
         }
+    }
+
+    /// Ends the checks of all upstreams that do not go on: requests that run may keep them for hours,
+    /// and what is asked of an endpoint now is no longer what they ask.
+    fn retire(&self, next: &Snapshot) {
+        let goes_on = |old: &Arc<Upstream>| next.upstreams.iter().any(|new| Arc::ptr_eq(old, new));
+        let before = self.state.live.load();
+        before.upstreams.iter().filter(|old| !goes_on(old)).for_each(|old| old.retire());
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::failure::Failure;
 use super::{Running, choice};
 use crate::admin::client::{Answer, ask};
-use crate::config;
+use crate::config::{self, listener::Bind};
 use crate::net::listen::Address;
 
 /// A little more than the proxy takes to give up a reload.
@@ -17,18 +17,23 @@ const RELOAD_LIMIT: Duration = Duration::from_secs(65);
 /// The status is at hand.
 const STATUS_LIMIT: Duration = Duration::from_secs(5);
 
-/// Where the admin listener is: as given, or as the configuration says.
+/// Where the admin listener is: as given, or as the configuration says, which may have mistakes
+/// elsewhere: the running proxy serves without them, and this is how its health is asked for.
 pub(super) fn address(running: Running) -> Result<Address, Failure> {
     if let Some(text) = running.admin {
         return Ok(text.parse()?);
     }
     let chosen = choice::to_run(running.config)?;
+    // Both are written alike.
+    let parsed = |bind: &Bind| Ok(bind.to_string().parse()?);
+    if let Some(bind) = config::admin_address(&chosen.path) {
+        return parsed(&bind);
+    }
     let config = config::load(&chosen.path).map_err(|report| {
         Failure::from(report).hint("--admin ADDRESS asks without reading the configuration")
     })?;
     match &config.admin.bind {
-        // Both are written alike.
-        Some(bind) => Ok(bind.get_ref().to_string().parse()?),
+        Some(bind) => parsed(bind.get_ref()),
         None => Err(Failure::new(format!("the admin listener is off in {}", chosen.path.display())).hint(
             "`kill -HUP PID` or `systemctl reload tidegate` reloads without it; \
              [admin] bind = \"127.0.0.1:9901\" switches it on",

@@ -18,6 +18,7 @@ pub mod server;
 pub mod upstream;
 
 mod check;
+mod glance;
 mod include;
 mod load;
 mod message;
@@ -29,6 +30,7 @@ mod source;
 mod tree;
 
 pub use admin::Admin;
+pub use glance::admin_address;
 pub use listener::Listener;
 pub use load::{load, parse};
 pub use log::Log;

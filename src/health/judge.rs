@@ -24,6 +24,14 @@ impl Judge {
         Judge { fall: settings.unhealthy, rise: settings.healthy, state, against: 0 }
     }
 
+    /// Takes over what somebody else has published meanwhile; results in a row begin anew then.
+    pub fn adopt(&mut self, state: CheckState) {
+        if self.state != state {
+            self.state = state;
+            self.against = 0;
+        }
+    }
+
     /// Takes a result; the new state if it changed.
     pub fn step(&mut self, passed: bool) -> Option<CheckState> {
         let (next, needed) = match (self.state, passed) {
@@ -83,6 +91,17 @@ mod tests {
     fn an_unknown_endpoint_falls_like_a_healthy_one() {
         assert_eq!(states(CheckState::Unknown, "---"), "??U");
         assert_eq!(states(CheckState::Unknown, "--+---"), "??HHHU");
+    }
+
+    #[test]
+    fn a_state_that_somebody_else_has_published_is_judged_from_then_on() {
+        let mut judge = Judge::new(&Check::default(), CheckState::Healthy);
+        judge.step(false);
+        judge.adopt(CheckState::Unhealthy);
+        assert_eq!([true, true].map(|passed| judge.step(passed)), [None, Some(CheckState::Healthy)]);
+        judge.step(false);
+        judge.adopt(CheckState::Healthy);
+        assert_eq!([false, false].map(|passed| judge.step(passed)), [None, Some(CheckState::Unhealthy)]);
     }
 
     #[test]

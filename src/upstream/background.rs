@@ -51,6 +51,9 @@ pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn D
         let wait = {
             let Some(upstream) = upstream.upgrade() else { return };
             lookups.adapt(&upstream, &mut tasks);
+            if upstream.is_retired() {
+                checks.end();
+            }
             checks.adapt(&upstream, &mut tasks);
             upstream.refresh().map_or(LOOK_AROUND, |end| end.min(LOOK_AROUND))
         };
@@ -144,6 +147,12 @@ impl Checks {
         }
         before.into_values().for_each(|(_, task)| task.abort());
     }
+
+    /// Ends all checks, and none begins any more.
+    fn end(&mut self) {
+        self.checker = None;
+        self.running.drain().for_each(|(_, (_, task))| task.abort());
+    }
 }
 
 /// Checks one endpoint, at once and then again and again.
@@ -158,8 +167,10 @@ async fn watch(upstream: Weak<Upstream>, endpoint: Arc<Endpoint>, checker: Arc<C
             took: begun.elapsed(),
             failure: result.err().map(|error| error.to_string()),
         });
+        // An earlier upstream of the same name may have had the last word.
+        judge.adopt(endpoint.standing.check());
         if let Some(state) = judge.step(passed) {
-            let Some(upstream) = upstream.upgrade() else { return };
+            let Some(upstream) = upstream.upgrade().filter(|upstream| !upstream.is_retired()) else { return };
             upstream.set_check(&endpoint, state);
         }
         sleep(jittered(settings.interval.get(), fastrand::f64())).await;

@@ -7,7 +7,7 @@
 //! [`Membership`] and swaps it in.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub struct Upstream {
     /// Tells the background task that there are other endpoints or another ejection.
     changed: Arc<Notify>,
     background: OnceLock<JoinHandle<()>>,
+    /// Another configuration is in use; only exchanges that began before still use this upstream.
+    retired: AtomicBool,
     /// TLS to the endpoints; clear text without it.
     connector: Option<Arc<Connector>>,
     /// Endpoints that are found elsewhere.
@@ -74,7 +76,7 @@ pub struct Upstream {
 impl Upstream {
     /// Builds an upstream, which never fails and touches no network; [`Upstream::start`] begins
     /// its checks. What `previous`, the upstream of the same name, knows about equal addresses is
-    /// taken over.
+    /// taken over, and nothing of it is changed: the configuration may still be refused.
     pub fn build(name: &str, settings: settings::Upstream, previous: Option<&Upstream>) -> Arc<Upstream> {
         Upstream::with_tls(name, settings, previous, None)
     }
@@ -93,9 +95,6 @@ impl Upstream {
         let before = previous.map(Upstream::roster);
         let roster = Roster::new(&settings, found, pushed.current(), before.as_deref());
         drop(before);
-        for endpoint in roster.endpoints() {
-            forget_what_is_off(&settings, endpoint);
-        }
         let now = Moment::now();
         let cursor = previous.map(|previous| previous.cursor.clone());
         let cursor = cursor.unwrap_or_else(|| Arc::new(Cursor::starting_at(fastrand::u64(..))));
@@ -113,6 +112,7 @@ impl Upstream {
             lookups: watch::Sender::default(),
             changed: Arc::new(Notify::new()),
             background: OnceLock::new(),
+            retired: AtomicBool::new(false),
             connector,
             feed,
             pushed,
@@ -127,9 +127,21 @@ impl Upstream {
             feed.start(runtime, store);
         }
         self.background.get_or_init(|| {
+            self.settle(&self.roster(), Moment::now());
             let changed = self.changed.clone();
             runtime.spawn(background::run(Arc::downgrade(self), changed, dial, store.clone()))
         });
+    }
+
+    /// Ends its checks, since another upstream of the same name watches over the same endpoints from
+    /// now on: what its own checks find is no news about them.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        self.changed.notify_one();
+    }
+
+    fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
     }
 
     /// TLS to its endpoints; `None` for clear text.
@@ -320,7 +332,10 @@ impl Upstream {
 
     /// Publishes a roster with other endpoints.
     fn settle(&self, roster: &Roster, now: Moment) {
-        roster.endpoints().for_each(|endpoint| forget_what_is_off(&self.settings, endpoint));
+        // An upstream that was replaced has no say in what is off.
+        if !self.is_retired() {
+            roster.endpoints().for_each(|endpoint| forget_what_is_off(&self.settings, endpoint));
+        }
         self.publish(roster, now);
     }
 

@@ -160,14 +160,24 @@ fn a_reload_keeps_counters_and_ejections_of_equal_addresses() {
     assert_eq!(endpoint(&new, 1).failures(), 5);
 }
 
-#[test]
-fn a_reload_without_checks_forgets_their_verdict() {
-    let mut checked = settings(&THREE);
+#[tokio::test]
+async fn a_reload_without_checks_and_ejection_forgets_their_verdicts_when_it_begins() {
+    let mut checked = settings(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80", "10.0.0.5:80"]);
     checked.health = Switch::On(Check::default());
+    let mut off = checked.clone();
+    (off.health, off.outlier) = (Switch::Off, Switch::Off);
     let old = Upstream::build("users", checked, None);
     old.set_check(&endpoint(&old, 0), CheckState::Unhealthy);
-    assert_eq!(set(&old).len(), 2);
-    assert_eq!(set(&Upstream::build("users", settings(&THREE), Some(&old))).len(), 3);
+    fail(&old, 1, 5);
+    assert_eq!(set(&old).len(), 3);
+
+    let new = Upstream::build("users", off, Some(&old));
+    old.rebuild();
+    assert_eq!(set(&old).len(), 3, "it may be refused");
+
+    old.retire();
+    new.start(&Handle::current(), Arc::new(PlainDial { greeting: Greeting::Silent }), &Store::default());
+    assert_eq!(set(&new).len(), 5);
 }
 
 #[test]
@@ -265,9 +275,17 @@ impl Dial for ScriptedDial {
 }
 
 /// A started upstream with TCP checks through a scripted network.
-fn checked(mut settings: settings::Upstream) -> (Arc<Upstream>, Arc<ScriptedDial>) {
+fn checked(settings: settings::Upstream) -> (Arc<Upstream>, Arc<ScriptedDial>) {
+    checked_after(settings, None)
+}
+
+/// The same, in the place of another one.
+fn checked_after(
+    mut settings: settings::Upstream,
+    previous: Option<&Upstream>,
+) -> (Arc<Upstream>, Arc<ScriptedDial>) {
     settings.health = Switch::On(Check { check: CheckKind::Tcp, ..Check::default() });
-    let upstream = Upstream::build("users", settings, None);
+    let upstream = Upstream::build("users", settings, previous);
     let dial = Arc::new(ScriptedDial::default());
     upstream.start(&Handle::current(), dial.clone(), &Store::default());
     (upstream, dial)
@@ -317,6 +335,30 @@ async fn checks_end_with_the_upstream() {
     let dialled = dial.dialled(THREE[0]);
     sleep(Duration::from_secs(60)).await;
     assert_eq!(dial.dialled(THREE[0]), dialled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_was_replaced_checks_no_more_though_somebody_still_uses_it() {
+    let (old, asked_before) = checked(settings(&THREE));
+    eventually("all are healthy", || old.status().endpoints.iter().all(|one| one.state == State::Healthy))
+        .await;
+    let (new, asked_now) = checked_after(settings(&THREE), Some(&old));
+    old.retire();
+    asked_before.set_down(&THREE);
+    let (before, now) = (asked_before.dialled(THREE[0]), asked_now.dialled(THREE[0]));
+    eventually("the new one checks", || asked_now.dialled(THREE[0]) >= now + 10).await;
+    assert_eq!(asked_before.dialled(THREE[0]), before);
+    assert_eq!((set(&new), set(&old)), (THREE.map(String::from).into(), THREE.map(String::from).into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_verdict_that_another_upstream_has_published_is_outweighed_by_checks() {
+    let (upstream, dial) = checked(settings(&THREE));
+    eventually("checks run", || dial.dialled(THREE[0]) > 0).await;
+    endpoint(&upstream, 0).standing.set_check(CheckState::Unhealthy);
+    upstream.rebuild();
+    assert_eq!(set(&upstream), THREE[1..]);
+    eventually("it comes back", || set(&upstream) == THREE).await;
 }
 
 #[tokio::test(start_paused = true)]

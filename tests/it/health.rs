@@ -56,6 +56,68 @@ fn an_active_check_takes_an_endpoint_out_and_back() {
 }
 
 #[test]
+fn after_a_reload_only_the_new_checks_count_though_an_old_download_runs() {
+    let moved = Arc::new(AtomicBool::new(false));
+    let has_moved = moved.clone();
+    let origin = Origin::scripted(move |conversation| {
+        while let Some(request) = conversation.request()? {
+            match request.target() {
+                "/download" => {
+                    conversation.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nha")?;
+                    conversation.wait_for_end()?;
+                }
+                "/h1" if has_moved.load(Ordering::SeqCst) => {
+                    conversation.send("HTTP/1.1 404 Moved\r\nContent-Length: 0\r\n\r\n")?;
+                }
+                _ => conversation.send(ok("ok"))?,
+            }
+        }
+        Ok(())
+    });
+    let checked = |path: &str| {
+        format!(
+            "{ALL}{}panic_threshold = 0\n[upstream.origin.health]\npath = \"{path}\"\ninterval = \"20ms\"\n\
+             unhealthy = 1\n[reload]\nwatch = false\n",
+            upstream(&[&origin])
+        )
+    };
+    let checks = |path: &str| origin.requests().iter().filter(|request| request.target() == path).count();
+    let proxy = Proxy::start(&checked("/h1"));
+    let mut download = proxy.client();
+    download.send("GET /download HTTP/1.1\r\nHost: a\r\n\r\n");
+    download.head();
+    proxy.reload_with(&checked("/h2"));
+    moved.store(true, Ordering::SeqCst);
+    let before = checks("/h1");
+    wait_until("the new checks are made", || checks("/h2") >= 20);
+    // One may have been under way.
+    assert!(checks("/h1") <= before + 1, "{} more old checks", checks("/h1") - before);
+    wait_until("the endpoint is healthy", || proxy.states("origin") == ["healthy"]);
+    assert_eq!(proxy.get("/").status, 200);
+}
+
+#[test]
+fn a_refused_reload_changes_no_verdict() {
+    let (first, ill) = switched("first");
+    let (second, third) = (Origin::named("second"), Origin::named("third"));
+    let quiet = "[reload]\nwatch = false\n";
+    let origins = upstream(&[&first, &second, &third]);
+    ill.store(true, Ordering::SeqCst);
+    // The next check comes after the test.
+    let proxy = Proxy::start(&format!(
+        "{ALL}{origins}[upstream.origin.health]\nunhealthy = 1\ninterval = \"1h\"\n{quiet}"
+    ));
+    let verdicts = ["unhealthy", "healthy", "healthy"];
+    wait_until("the checks are made", || proxy.states("origin") == verdicts);
+    proxy.rewrite(&format!(
+        "{ALL}{origins}health = \"off\"\noutlier = \"off\"\n[listener.taken]\nbind = \"{}\"\n{quiet}",
+        second.address
+    ));
+    assert_eq!(proxy.reload().status, 400);
+    assert_eq!(proxy.states("origin"), verdicts);
+}
+
+#[test]
 fn a_check_may_ask_for_a_text_in_the_body() {
     let (right, wrong) = (Origin::named("all is ready"), Origin::named("starting"));
     let proxy = Proxy::start(&format!(

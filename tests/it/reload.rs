@@ -81,6 +81,127 @@ fn a_listener_that_can_not_be_bound_refuses_the_whole_file() {
 }
 
 #[test]
+fn a_file_that_was_refused_is_tried_again_by_itself_and_its_refusal_told_once() {
+    let mut holder = Origin::named("holder");
+    let proxy = Proxy::start(&answering("old"));
+    proxy.rewrite(&format!("{}[listener.extra]\nbind = \"{}\"\n", answering("new"), holder.address));
+    wait_until("it is refused", || proxy.status()["last_reload_error"].is_string());
+    // Longer than two retries take.
+    pass(Duration::from_secs(5));
+    assert_eq!(proxy.metric("proxy_reloads_total{result=\"failure\"}"), 1.0);
+    assert_eq!(proxy.log().matches("configuration refused").count(), 1);
+    holder.stop();
+    wait_until("the port is free and the file live", || proxy.get("/").text() == "new");
+    assert!(proxy.status()["last_reload_error"].is_null());
+}
+
+#[test]
+fn the_repair_of_a_file_that_was_included_in_vain_is_found() {
+    let proxy = Proxy::start(&answering("old"));
+    let site = proxy.directory().join("sites/b.toml");
+    std::fs::create_dir(proxy.directory().join("sites")).expect("the directory is ours");
+    std::fs::write(&site, "[[route]]\nresponse = {}\n").expect("the directory is ours");
+    proxy.rewrite("include = [\"sites/*.toml\"]\n");
+    wait_until("it is refused", || proxy.status()["last_reload_error"].is_string());
+    std::fs::write(&site, answering("new")).expect("the directory is ours");
+    wait_until("the repaired file is live", || proxy.get("/").text() == "new");
+}
+
+/// Both listeners with these names and addresses, and a route that answers.
+fn listeners(name: &str, web: impl ToString, admin: impl ToString) -> String {
+    format!(
+        "{}{QUIET}[listener.{name}]\nbind = \"{}\"\n[admin]\nbind = \"{}\"\n",
+        answering("ok"),
+        web.to_string(),
+        admin.to_string()
+    )
+}
+
+#[test]
+fn a_listener_may_get_another_name_and_keeps_its_socket() {
+    let proxy = Proxy::start(&(answering("ok") + QUIET));
+    let mut kept = proxy.client();
+    assert_eq!(kept.get("/").text(), "ok");
+    proxy.rewrite_whole(&listeners("public", proxy.web, proxy.admin));
+    let answer = proxy.reload();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!((kept.get("/").text(), proxy.get("/").text()), ("ok".into(), "ok".into()));
+    assert_eq!(proxy.status()["listeners"][0]["name"], "public");
+    assert_eq!(proxy.log().matches("\"listening\"").count() + proxy.log().matches(" listening ").count(), 1);
+}
+
+#[test]
+fn an_address_may_become_a_wider_one_in_one_reload() {
+    let proxy = Proxy::start(&(answering("ok") + QUIET));
+    let mut kept = proxy.client();
+    assert_eq!(kept.get("/").text(), "ok");
+    proxy.rewrite_whole(&listeners("web", format!("0.0.0.0:{}", proxy.web.port()), proxy.admin));
+    let answer = proxy.reload();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let elsewhere = std::net::SocketAddr::from(([127, 0, 0, 2], proxy.web.port()));
+    assert_eq!(Client::connect(elsewhere).get("/").text(), "ok");
+    assert_eq!((kept.get("/").text(), proxy.get("/").text()), ("ok".into(), "ok".into()));
+}
+
+#[test]
+fn a_listener_and_the_admin_listener_may_swap_their_addresses() {
+    let proxy = Proxy::start(&(answering("ok") + QUIET));
+    proxy.rewrite_whole(&listeners("web", proxy.admin, proxy.web));
+    proxy.signal(Signal::HUP);
+    wait_until("they have swapped", || {
+        let answers = |address, text| {
+            let mut client = Client::connect(address);
+            client.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            client.try_response().is_ok_and(|answer| answer.text() == text)
+        };
+        answers(proxy.web, "ok\n") && answers(proxy.admin, "ok")
+    });
+}
+
+#[test]
+fn a_reload_that_moves_or_removes_the_admin_listener_is_answered_where_it_was_asked() {
+    let mut proxy = Proxy::start(&(answering("ok") + QUIET));
+    let elsewhere = free_address();
+    proxy.rewrite_whole(&listeners("web", proxy.web, elsewhere));
+    assert_eq!(proxy.reload().status, 200);
+    wait_until("the old one is closed", || std::net::TcpStream::connect(proxy.admin).is_err());
+    proxy.admin = elsewhere;
+    proxy.rewrite_whole(&format!("{}{QUIET}[listener.web]\nbind = \"{}\"\n", answering("off"), proxy.web));
+    assert_eq!(proxy.reload().status, 200);
+    wait_until("there is none", || std::net::TcpStream::connect(elsewhere).is_err());
+    assert_eq!(proxy.get("/").text(), "off");
+}
+
+#[test]
+fn a_reload_that_is_refused_leaves_addresses_that_were_about_to_move() {
+    let holder = Origin::named("holder");
+    let proxy = Proxy::start(&(answering("ok") + QUIET));
+    let wider = listeners("web", format!("0.0.0.0:{}", proxy.web.port()), proxy.admin);
+    proxy.rewrite_whole(&format!("{wider}[listener.taken]\nbind = \"{}\"\n", holder.address));
+    assert_eq!(proxy.reload().status, 400);
+    assert!((0..20).all(|_| proxy.get("/").text() == "ok"));
+    proxy.rewrite_whole(&wider);
+    assert_eq!(proxy.reload().status, 200);
+}
+
+#[test]
+fn a_socket_file_is_not_handed_from_one_listener_to_another_in_one_reload() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let path = format!("unix:{}", directory.path().join("local.sock").display());
+    let proxy = Proxy::start(&format!("{}{QUIET}[listener.local]\nbind = \"{path}\"\n", answering("ok")));
+    // With two addresses it is no other name of the same listener.
+    proxy.rewrite(&format!(
+        "{}{QUIET}[listener.other]\nbind = [\"{path}\", \"127.0.0.1:0\"]\n",
+        answering("ok")
+    ));
+    let refused = proxy.reload().text();
+    assert!(
+        refused.contains("this process listens there for listener `local` until the reload"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_bad_file_changes_nothing_and_says_where_it_is_bad() {
     let proxy = Proxy::start(&answering("old"));
     let generation = proxy.generation();
@@ -102,6 +223,17 @@ fn a_bad_file_changes_nothing_and_says_where_it_is_bad() {
 }
 
 #[test]
+fn an_access_log_that_can_not_be_opened_is_told_where_it_is_written() {
+    let proxy = Proxy::start(&(answering("old") + QUIET));
+    proxy.rewrite(&format!("[log]\naccess = \"absent/access.log\"\n{}{QUIET}", answering("new")));
+    let answer = proxy.reload();
+    assert_eq!((answer.status, proxy.get("/").text().as_str()), (400, "old"));
+    let path = proxy.directory().join("absent/access.log");
+    let told = format!("proxy.toml:2:10: `{}`: the access log can not be opened: ", path.display());
+    assert!(answer.text().contains(&told), "{}", answer.text());
+}
+
+#[test]
 fn a_bad_change_that_is_undone_leaves_no_error() {
     let proxy = Proxy::start(&answering("old"));
     proxy.rewrite("nonsense");
@@ -111,18 +243,23 @@ fn a_bad_change_that_is_undone_leaves_no_error() {
 }
 
 #[test]
-fn a_half_written_file_is_never_live() {
-    let proxy = Proxy::start(&answering("old"));
-    let whole = std::fs::read_to_string(proxy.config()).expect("it is there");
-    let file =
-        std::fs::OpenOptions::new().write(true).truncate(true).open(proxy.config()).expect("it is there");
-    std::io::Write::write_all(&mut &file, whole.as_bytes().get(..20).expect("it is longer")).expect("a disk");
-    pass(Duration::from_millis(300));
-    assert_eq!(proxy.get("/").text(), "old");
-    std::io::Write::write_all(&mut &file, &whole.as_bytes()[20..]).expect("a disk");
+fn a_half_written_file_is_never_live_though_its_beginning_is_valid() {
+    let second = "[[route]]\npath = \"/second\"\nrespond = { body = \"second\" }\n";
+    let text = |first: &str| format!("[server]\nworkers = 2\n{}", answering(first));
+    let proxy = Proxy::start(&text("old"));
+    let generation = proxy.generation();
+    let whole = std::fs::read_to_string(proxy.config()).expect("it is there").replace("\"old\"", "\"new\"");
+    let write = |file: &std::fs::File, text: &str| {
+        std::io::Write::write_all(&mut &*file, text.as_bytes()).expect("a disk");
+    };
+    let file = std::fs::File::create(proxy.config()).expect("it is there");
+    write(&file, &whole);
+    pass(Duration::from_millis(500));
+    assert_eq!((proxy.get("/").text().as_str(), proxy.generation()), ("old", generation));
+    write(&file, second);
     drop(file);
-    pass(Duration::from_millis(300));
-    assert_eq!(proxy.get("/").text(), "old");
+    wait_until("the whole file is live", || proxy.get("/second").text() == "second");
+    assert_eq!((proxy.get("/").text().as_str(), proxy.generation()), ("new", generation + 1));
 }
 
 #[test]

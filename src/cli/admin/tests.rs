@@ -87,6 +87,15 @@ fn the_address_comes_from_the_configuration() {
 }
 
 #[test]
+fn the_address_is_found_though_the_file_has_mistakes_elsewhere() {
+    let (given, _copy) = running("[admin]\nbind = \"127.0.0.1:9901\"\n[upstream.users]\nendpoint = []");
+    assert_eq!(address(given).unwrap().to_string(), "127.0.0.1:9901");
+    let (given, _copy) = running("[admin]\nbind = \"9901\"");
+    let text = words(address(given).unwrap_err());
+    assert!(text.contains("`9901` has no address") && text.contains("--admin ADDRESS"), "{text}");
+}
+
+#[test]
 fn the_address_of_the_option_needs_no_configuration() {
     let option = |admin: &str| address(Running { config: None, admin: Some(admin.to_owned()) });
     assert_eq!(option("127.0.0.1:9901").unwrap(), Address::Tcp(([127, 0, 0, 1], 9901).into()));
