@@ -18,6 +18,9 @@ pub(super) struct Gates {
     next: u32,
 }
 
+/// Addresses that this process has open, and for whom.
+pub(super) type Held = [(String, Bind)];
+
 /// Sockets that are bound for a snapshot which is not current yet. Dropping it closes them.
 #[derive(Debug)]
 pub(super) struct Prepared(Vec<((u32, Bind), Vec<listen::Bound>)>);
@@ -27,7 +30,12 @@ impl Gates {
     ///
     /// # Errors
     /// Every address that can not be bound, with its place in the configuration.
-    pub(super) fn prepare(&self, snapshot: &Snapshot, workers: usize) -> Result<Prepared, Report> {
+    pub(super) fn prepare(
+        &self,
+        snapshot: &Snapshot,
+        held: &Held,
+        workers: usize,
+    ) -> Result<Prepared, Report> {
         let mut errors = Vec::new();
         let mut bound = Vec::new();
         for listener in snapshot.listeners() {
@@ -36,20 +44,31 @@ impl Gates {
                 if self.open.contains_key(&key) {
                     continue;
                 }
-                match listen::bind(&address(bind.get_ref()), workers, Inherited::of_process()) {
+                match open(&snapshot.config, bind, held, workers) {
                     Ok(sockets) => bound.push((key, sockets)),
-                    Err(error) => errors.push(refused(&snapshot.config, bind, &error)),
+                    Err(error) => errors.push(error),
                 }
             }
         }
         if errors.is_empty() { Ok(Prepared(bound)) } else { Err(Report::new(errors)) }
     }
 
+    /// What is open for the listeners of this snapshot.
+    pub(super) fn held(&self, snapshot: &Snapshot) -> impl Iterator<Item = (String, Bind)> {
+        self.open
+            .keys()
+            .map(|(number, bind)| (format!("listener `{}`", name(snapshot, *number)), bind.clone()))
+    }
+
     /// Lets the workers accept at what was prepared, and no more at what the snapshot does not have.
     pub(super) async fn commit(&mut self, prepared: Prepared, snapshot: &Snapshot, team: &Team) {
         for (key, addresses) in prepared.0 {
             for bound in addresses {
-                tracing::info!(listener = name(snapshot, key.0), address = %bound.local, "listening");
+                let listener = name(snapshot, key.0);
+                match bound.listen() {
+                    Ok(()) => tracing::info!(listener, address = %bound.local, "listening"),
+                    Err(error) => tracing::error!(listener, address = %bound.local, %error, "can not listen"),
+                }
                 let gate = Gate { listener: key.0, address: self.next };
                 self.next += 1;
                 for (worker, socket) in bound.sockets.into_iter().enumerate() {
@@ -87,8 +106,39 @@ pub(super) fn address(bind: &Bind) -> Address {
     }
 }
 
+/// Binds an address, also one at which this process listens until the reload: a configuration has
+/// no two addresses that overlap, so what is in the way is about to leave.
+pub(super) fn open(
+    config: &Config,
+    bind: &Spanned<Bind>,
+    held: &Held,
+    workers: usize,
+) -> Result<Vec<listen::Bound>, ConfigError> {
+    let address = address(bind.get_ref());
+    let holder = || held.iter().find(|(_, held)| held.overlaps(bind.get_ref()));
+    let error = match listen::bind(&address, workers, Inherited::of_process()) {
+        Ok(bound) => return Ok(bound),
+        Err(error @ BindError::InUse { .. }) => match (holder(), &address) {
+            (Some(_), Address::Tcp(at)) => match listen::bind_beside(*at, workers) {
+                Ok(bound) => return Ok(vec![bound]),
+                Err(error) => error,
+            },
+            (Some((owner, _)), _) => {
+                let message = format!(
+                    "cannot listen on {address}: this process listens there for {owner} until the reload; \
+                     remove that in one reload and add this in the next"
+                );
+                return Err(config.sources.error(bind.span(), message));
+            }
+            (None, _) => error,
+        },
+        Err(error) => error,
+    };
+    Err(refused(config, bind, &error))
+}
+
 /// An address that can not be bound, with its place.
-pub(super) fn refused(config: &Config, bind: &Spanned<Bind>, error: &BindError) -> ConfigError {
+fn refused(config: &Config, bind: &Spanned<Bind>, error: &BindError) -> ConfigError {
     let source = std::error::Error::source(error).map_or_else(String::new, |source| format!(": {source}"));
     config.sources.error(bind.span(), format!("{error}{source}"))
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use toml::Spanned;
 
 use super::difference;
-use super::gates::{self, Gates};
+use super::gates::{self, Gates, Held};
 use super::state::State;
 use crate::admin::{self, View};
 use crate::config::listener::{Bind, ClientAuth, Protocol, TlsVersion};
@@ -22,7 +22,6 @@ use crate::config::{self, Config, Report, upstream};
 use crate::discovery::Store;
 use crate::net::certs::{Demand, Files, Sources, TrustSources};
 use crate::net::connector::{self, Authorities, Key, Offer, Verification, name_of};
-use crate::net::inherit::Inherited;
 use crate::net::tls::{self, TlsError};
 use crate::net::vault::Vault;
 use crate::net::{Connector, listen, pipe};
@@ -208,9 +207,15 @@ impl Drop for OpenAdmin {
 struct Prepared {
     gates: gates::Prepared,
     /// A new admin socket, when its address has changed.
-    admin: Option<(Bind, admin::Server)>,
+    admin: Option<PreparedAdmin>,
     /// A new access log, when its target has changed.
     access: Option<Output>,
+}
+
+struct PreparedAdmin {
+    bind: Bind,
+    bound: listen::Bound,
+    server: admin::Server,
 }
 
 impl Reloader {
@@ -267,26 +272,25 @@ impl Reloader {
     }
 
     fn prepare(&self, snapshot: &Snapshot) -> Result<Prepared, Report> {
-        let gates = self.gates.prepare(snapshot, self.state.team.size())?;
+        let admin = self.admin.iter().map(|open| ("the admin listener".to_owned(), open.bind.clone()));
+        let held: Vec<_> = self.gates.held(&self.state.live.load()).chain(admin).collect();
         Ok(Prepared {
-            gates,
-            admin: self.prepare_admin(&snapshot.config)?,
+            gates: self.gates.prepare(snapshot, &held, self.state.team.size())?,
+            admin: self.prepare_admin(&snapshot.config, &held)?,
             access: self.prepare_access(&snapshot.config)?,
         })
     }
 
-    fn prepare_admin(&self, config: &Config) -> Result<Option<(Bind, admin::Server)>, Report> {
+    fn prepare_admin(&self, config: &Config, held: &Held) -> Result<Option<PreparedAdmin>, Report> {
         let Some(bind) = &config.admin.bind else { return Ok(None) };
         if self.admin.as_ref().is_some_and(|open| open.bind == *bind.get_ref()) {
             return Ok(None);
         }
-        let bound = listen::bind(&gates::address(bind.get_ref()), 1, Inherited::of_process());
-        let bound = bound.map_err(|error| Report::new(vec![gates::refused(config, bind, &error)]))?;
-        let Some(socket) = bound.into_iter().flat_map(|bound| bound.sockets).next() else { return Ok(None) };
-        match admin::Server::new(socket) {
-            Ok(server) => Ok(Some((bind.get_ref().clone(), server))),
-            Err(error) => Err(Report::new(vec![config.sources.error(bind.span(), error.to_string())])),
-        }
+        let Some(bound) = gates::open(config, bind, held, 1)?.into_iter().next() else { return Ok(None) };
+        let Some(socket) = bound.sockets.first() else { return Ok(None) };
+        let server = socket.duplicate().and_then(admin::Server::new);
+        let server = server.map_err(|error| config.sources.error(bind.span(), error.to_string()))?;
+        Ok(Some(PreparedAdmin { bind: bind.get_ref().clone(), bound, server }))
     }
 
     fn prepare_access(&self, config: &Config) -> Result<Option<Output>, Report> {
@@ -335,8 +339,11 @@ impl Reloader {
         if snapshot.config.admin.bind.is_none() {
             self.admin = None;
         }
-        if let Some((bind, server)) = prepared.admin {
+        if let Some(PreparedAdmin { bind, bound, server }) = prepared.admin {
             let view: Arc<dyn View> = self.state.clone();
+            if let Err(error) = bound.listen() {
+                tracing::error!(address = %bind, %error, "can not listen");
+            }
             tracing::info!(address = %bind, "admin listening");
             let task = tokio::spawn(async move { match server.run(view).await {} });
             self.admin = Some(OpenAdmin { bind, task });

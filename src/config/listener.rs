@@ -80,6 +80,23 @@ impl FromStr for Bind {
     }
 }
 
+impl Bind {
+    /// Whether sockets at both would be in each other's way.
+    pub fn overlaps(&self, other: &Bind) -> bool {
+        match (self, other) {
+            // The kernel chooses a free one for port 0.
+            (Bind::Tcp(one), Bind::Tcp(other)) => {
+                let has_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+                let is_one_family = one.is_ipv4() == other.is_ipv4();
+                one.port() != 0
+                    && one.port() == other.port()
+                    && (one.ip() == other.ip() || is_one_family && has_all)
+            }
+            (one, other) => one == other,
+        }
+    }
+}
+
 /// What would be right, near to what was written.
 fn bind_hint(text: &str) -> String {
     let port = |port: &str| port.parse::<u16>().is_ok();

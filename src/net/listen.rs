@@ -116,6 +116,13 @@ impl Listener {
         }
     }
 
+    fn listen(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => SockRef::from(listener).listen(BACKLOG),
+            Self::Unix(listener) => SockRef::from(listener).listen(BACKLOG),
+        }
+    }
+
     /// Sets what an inherited socket may lack: non-blocking mode and `TCP_NODELAY`.
     pub(super) fn prepare(&self) -> io::Result<()> {
         match self {
@@ -135,6 +142,27 @@ pub struct Bound {
     pub local: Address,
     /// As many as were asked for, at least one; worker `i` accepts from `sockets[i]`.
     pub sockets: Vec<Listener>,
+    stage: Stage,
+}
+
+/// Whether connections are queued already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Bound,
+    Listening,
+}
+
+impl Bound {
+    /// Begins to listen, unless it does already.
+    ///
+    /// # Errors
+    /// What the system says, which it does not where the address was bound.
+    pub fn listen(&self) -> io::Result<()> {
+        match self.stage {
+            Stage::Bound => self.sockets.iter().try_for_each(Listener::listen),
+            Stage::Listening => Ok(()),
+        }
+    }
 }
 
 /// Why an address cannot be listened on; the message says what to do.
@@ -222,7 +250,7 @@ pub fn bind(address: &Address, workers: usize, inherited: &Inherited) -> Result<
 /// anybody listens there; only then is the option set and the others join the listening socket.
 /// Two processes that start at the same moment are decided by `listen`, so there is no gap.
 fn bind_tcp(address: SocketAddr, workers: usize) -> Result<Bound, BindError> {
-    let first = open_tcp(address, Sharing::Alone)?;
+    let first = open_tcp(address, Sharing::Alone, Stage::Listening)?;
     let at = first.local_addr().map_err(|error| classify(address, "getsockname", error))?;
     SockRef::from(&first)
         .set_reuse_port(true)
@@ -230,9 +258,20 @@ fn bind_tcp(address: SocketAddr, workers: usize) -> Result<Bound, BindError> {
     let mut sockets = Vec::with_capacity(workers);
     sockets.push(Listener::Tcp(first));
     for _ in 1..workers {
-        sockets.push(Listener::Tcp(open_tcp(at, Sharing::Joins)?));
+        sockets.push(Listener::Tcp(open_tcp(at, Sharing::Joins, Stage::Listening)?));
     }
-    Ok(Bound { local: Address::Tcp(at), sockets })
+    Ok(Bound { local: Address::Tcp(at), sockets, stage: Stage::Listening })
+}
+
+/// Binds an address at which this process itself is in the way and is about to leave. Until
+/// [`Bound::listen`] all connections are those of the sockets that are there, so giving up loses none.
+///
+/// # Errors
+/// The first thing that failed; no socket stays open then.
+pub fn bind_beside(address: SocketAddr, workers: usize) -> Result<Bound, BindError> {
+    let open = |_| open_tcp(address, Sharing::Joins, Stage::Bound).map(Listener::Tcp);
+    let sockets = (0..workers.max(1)).map(open).collect::<Result<_, _>>()?;
+    Ok(Bound { local: Address::Tcp(address), sockets, stage: Stage::Bound })
 }
 
 /// Whether a socket must be the only one on its port.
@@ -242,7 +281,7 @@ enum Sharing {
     Joins,
 }
 
-fn open_tcp(address: SocketAddr, sharing: Sharing) -> Result<TcpListener, BindError> {
+fn open_tcp(address: SocketAddr, sharing: Sharing, stage: Stage) -> Result<TcpListener, BindError> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))
         .map_err(|error| classify(address, "socket", error))?;
@@ -259,7 +298,9 @@ fn open_tcp(address: SocketAddr, sharing: Sharing) -> Result<TcpListener, BindEr
     }
     option("setsockopt TCP_NODELAY", socket.set_tcp_nodelay(true))?;
     option("bind", socket.bind(&address.into()))?;
-    option("listen", socket.listen(BACKLOG))?;
+    if stage == Stage::Listening {
+        option("listen", socket.listen(BACKLOG))?;
+    }
     Ok(socket.into())
 }
 
@@ -297,7 +338,7 @@ fn share(address: &Address, listener: Listener, workers: usize) -> Result<Bound,
         sockets.push(listener.duplicate().map_err(|source| failed(address, "dup", source))?);
     }
     sockets.push(listener);
-    Ok(Bound { local, sockets })
+    Ok(Bound { local, sockets, stage: Stage::Listening })
 }
 
 fn classify(at: SocketAddr, step: &'static str, source: io::Error) -> BindError {

@@ -146,6 +146,28 @@ impl Numbers {
     }
 }
 
+/// The number that the name had; else that of a listener which is gone and had the same addresses,
+/// as one that got another name, so that its sockets stay; else a new one.
+fn number_of(
+    name: &str,
+    settings: &config::Listener,
+    config: &Config,
+    known: &[Option<Arc<Listener>>],
+    taken: &[Option<Arc<Listener>>],
+) -> usize {
+    let find = |is_it: &dyn Fn(usize, &Listener) -> bool| {
+        let mut known = known.iter().enumerate();
+        known.find_map(|(number, one)| one.as_ref().is_some_and(|one| is_it(number, one)).then_some(number))
+    };
+    let has_its_addresses = |number: usize, one: &Listener| {
+        !config.listeners.contains_key(&*one.name)
+            && taken.get(number).is_none_or(Option::is_none)
+            && one.settings.bind == settings.bind
+    };
+    let same = find(&|_, one| &*one.name == name);
+    same.or_else(|| find(&has_its_addresses)).unwrap_or(taken.len())
+}
+
 /// Listeners keep the number of their name, so that open connections find themselves again.
 fn listeners(
     config: &Config,
@@ -158,8 +180,7 @@ fn listeners(
     let mut listeners = vec![None; known.len()];
     for (name, settings) in &config.listeners {
         let name = name.get_ref().as_str();
-        let same = |one: &Option<Arc<Listener>>| one.as_ref().is_some_and(|one| &*one.name == name);
-        let number = known.iter().position(same).unwrap_or(listeners.len());
+        let number = number_of(name, settings, config, known, &listeners);
         listeners.resize(listeners.len().max(number + 1), None);
         let tls = match &settings.tls {
             None => None,

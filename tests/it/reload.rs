@@ -80,6 +80,86 @@ fn a_listener_that_can_not_be_bound_refuses_the_whole_file() {
     assert_eq!(proxy.get("/").text(), "old");
 }
 
+/// Both listeners with these names and addresses, and a route that answers.
+fn listeners(name: &str, web: impl ToString, admin: impl ToString) -> String {
+    format!(
+        "{}{QUIET}[listener.{name}]\nbind = \"{}\"\n[admin]\nbind = \"{}\"\n",
+        answering("ok"),
+        web.to_string(),
+        admin.to_string()
+    )
+}
+
+#[test]
+fn a_listener_may_get_another_name_and_keeps_its_socket() {
+    let proxy = Proxy::start(&(answering("ok") + QUIET));
+    let mut kept = proxy.client();
+    assert_eq!(kept.get("/").text(), "ok");
+    proxy.rewrite_whole(&listeners("public", proxy.web, proxy.admin));
+    let answer = proxy.reload();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!((kept.get("/").text(), proxy.get("/").text()), ("ok".into(), "ok".into()));
+    assert_eq!(proxy.status()["listeners"][0]["name"], "public");
+    assert_eq!(proxy.log().matches("\"listening\"").count() + proxy.log().matches(" listening ").count(), 1);
+}
+
+#[test]
+fn an_address_may_become_a_wider_one_in_one_reload() {
+    let proxy = Proxy::start(&(answering("ok") + QUIET));
+    let mut kept = proxy.client();
+    assert_eq!(kept.get("/").text(), "ok");
+    proxy.rewrite_whole(&listeners("web", format!("0.0.0.0:{}", proxy.web.port()), proxy.admin));
+    let answer = proxy.reload();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let elsewhere = std::net::SocketAddr::from(([127, 0, 0, 2], proxy.web.port()));
+    assert_eq!(Client::connect(elsewhere).get("/").text(), "ok");
+    assert_eq!((kept.get("/").text(), proxy.get("/").text()), ("ok".into(), "ok".into()));
+}
+
+#[test]
+fn a_listener_and_the_admin_listener_may_swap_their_addresses() {
+    let proxy = Proxy::start(&(answering("ok") + QUIET));
+    proxy.rewrite_whole(&listeners("web", proxy.admin, proxy.web));
+    proxy.signal(Signal::HUP);
+    wait_until("they have swapped", || {
+        let answers = |address, text| {
+            let mut client = Client::connect(address);
+            client.send("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            client.try_response().is_ok_and(|answer| answer.text() == text)
+        };
+        answers(proxy.web, "ok\n") && answers(proxy.admin, "ok")
+    });
+}
+
+#[test]
+fn a_reload_that_is_refused_leaves_addresses_that_were_about_to_move() {
+    let holder = Origin::named("holder");
+    let proxy = Proxy::start(&(answering("ok") + QUIET));
+    let wider = listeners("web", format!("0.0.0.0:{}", proxy.web.port()), proxy.admin);
+    proxy.rewrite_whole(&format!("{wider}[listener.taken]\nbind = \"{}\"\n", holder.address));
+    assert_eq!(proxy.reload().status, 400);
+    assert!((0..20).all(|_| proxy.get("/").text() == "ok"));
+    proxy.rewrite_whole(&wider);
+    assert_eq!(proxy.reload().status, 200);
+}
+
+#[test]
+fn a_socket_file_is_not_handed_from_one_listener_to_another_in_one_reload() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let path = format!("unix:{}", directory.path().join("local.sock").display());
+    let proxy = Proxy::start(&format!("{}{QUIET}[listener.local]\nbind = \"{path}\"\n", answering("ok")));
+    // With two addresses it is no other name of the same listener.
+    proxy.rewrite(&format!(
+        "{}{QUIET}[listener.other]\nbind = [\"{path}\", \"127.0.0.1:0\"]\n",
+        answering("ok")
+    ));
+    let refused = proxy.reload().text();
+    assert!(
+        refused.contains("this process listens there for listener `local` until the reload"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn a_bad_file_changes_nothing_and_says_where_it_is_bad() {
     let proxy = Proxy::start(&answering("old"));

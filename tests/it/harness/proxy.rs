@@ -167,8 +167,13 @@ impl Proxy {
 
     /// Writes another configuration for the same listeners.
     pub fn rewrite(&self, text: &str) {
+        self.rewrite_whole(&complete(text, self.web, self.admin));
+    }
+
+    /// Writes another configuration as it is, with tables of its own for the listeners.
+    pub fn rewrite_whole(&self, text: &str) {
         let new = self.directory.path().join("proxy.toml.new");
-        std::fs::write(&new, complete(text, self.web, self.admin)).expect("the directory is ours");
+        std::fs::write(&new, text).expect("the directory is ours");
         std::fs::rename(new, self.config()).expect("the directory is ours");
     }
 
