@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::RunError;
 use super::notify::Manager;
-use super::reload::{Compiler, Reloader, fingerprint};
+use super::reload::{Attempt, Compiler, Reloader, fingerprint};
 use super::signals::{Origin, Signal, Signals};
 use super::state::{Ask, State};
 use crate::admin::Readiness;
@@ -30,6 +30,9 @@ use crate::watch::Watcher;
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// How long lines of the logs may take to be written at the end.
 const LAST_LINES: Duration = Duration::from_secs(2);
+/// How often a file that was refused is tried again: what it lacks may come without an event, as a
+/// certificate or a port that becomes free.
+const RETRY: Duration = Duration::from_secs(2);
 /// How many requests to reload may wait.
 const ASKS: usize = 16;
 
@@ -54,9 +57,11 @@ pub(super) async fn run(path: PathBuf, origin: Origin, ready: oneshot::Sender<()
     let mut watcher = process.watcher();
     let vault = process.reloader.compiler.vault.clone();
     let mut certificates = std::pin::pin!(vault.watch(|_| {}));
+    let mut refused_at: Option<Instant> = None;
     loop {
         let watches = process.reloader.state.live.load().config.reload.watch;
         let keep_alive = process.manager.keep_alive();
+        let retry = async { sleep_until(refused_at.unwrap_or_else(Instant::now) + RETRY).await };
         let answer: Option<Ask> = tokio::select! {
             signal = signals.next() => match signal {
                 Signal::Reload => None,
@@ -70,11 +75,16 @@ pub(super) async fn run(path: PathBuf, origin: Origin, ready: oneshot::Sender<()
             Some(answer) = asked.recv() => Some(answer),
             () = &mut certificates => continue,
             () = keep_alive => continue,
+            () = retry, if watches && refused_at.is_some() => {
+                refused_at = process.retry(&mut watcher).await.err().map(|_| Instant::now());
+                continue;
+            }
         };
         let result = process.reload().await;
         if result.is_ok() {
             process.follow(&mut watcher);
         }
+        refused_at = result.is_err().then(Instant::now);
         if let Some(answer) = answer {
             // Whoever asked may have gone.
             let _ = answer.send(result);
@@ -134,13 +144,21 @@ impl Process {
 
     async fn reload(&mut self) -> Result<crate::units::Generation, String> {
         told(self.manager.reloading());
-        let result = self.reloader.reload().await;
+        let result = self.reloader.reload(Attempt::Asked).await;
         let status = match &result {
             Ok(_) => self.summary(),
             Err(report) => format!("{}, newer file refused: {report}", self.summary()),
         };
         told(self.manager.ready(&status));
         result
+    }
+
+    /// Tries again what was refused; silent unless something has changed.
+    async fn retry(&mut self, watcher: &mut Watcher) -> Result<(), String> {
+        self.reloader.reload(Attempt::Retry).await?;
+        self.follow(watcher);
+        told(self.manager.ready(&self.summary()));
+        Ok(())
     }
 
     fn watcher(&self) -> Watcher {

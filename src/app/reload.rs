@@ -191,6 +191,15 @@ pub(super) struct Reloader {
     pub store: Store,
 }
 
+/// Why a file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Attempt {
+    /// Somebody asked, or it has changed.
+    Asked,
+    /// It was refused before; the same refusal is no news.
+    Retry,
+}
+
 /// The admin listener that is open.
 pub(super) struct OpenAdmin {
     bind: Bind,
@@ -220,12 +229,15 @@ struct PreparedAdmin {
 
 impl Reloader {
     /// Reads the file again and makes it current, or keeps what is.
-    pub(super) async fn reload(&mut self) -> Result<Generation, String> {
+    pub(super) async fn reload(&mut self, attempt: Attempt) -> Result<Generation, String> {
         let generation = self.state.live.generation();
         match self.try_reload().await {
             Ok(generation) => Ok(generation),
             Err(report) => {
                 let report = report.to_string();
+                if attempt == Attempt::Retry && self.state.is_known(&report) {
+                    return Err(report);
+                }
                 self.state.refused(&report);
                 tracing::error!(%generation, report, "configuration refused, the running one stays");
                 Err(report)

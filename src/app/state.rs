@@ -75,6 +75,11 @@ impl State {
         *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// Whether this is why the last configuration was refused.
+    pub(super) fn is_known(&self, report: &str) -> bool {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).as_deref() == Some(report)
+    }
+
     /// A configuration was refused, and the old one stays.
     pub(super) fn refused(&self, report: &str) {
         self.refusals.fetch_add(1, Relaxed);

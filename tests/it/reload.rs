@@ -80,6 +80,37 @@ fn a_listener_that_can_not_be_bound_refuses_the_whole_file() {
     assert_eq!(proxy.get("/").text(), "old");
 }
 
+#[test]
+fn a_file_that_was_refused_is_tried_again_by_itself_and_its_refusal_told_once() {
+    let mut holder = Origin::named("holder");
+    let proxy = Proxy::start(&answering("old"));
+    proxy.rewrite(&format!("{}[listener.extra]\nbind = \"{}\"\n", answering("new"), holder.address));
+    wait_until("it is refused", || proxy.status()["last_reload_error"].is_string());
+    // Longer than two retries take.
+    pass(Duration::from_secs(5));
+    assert_eq!(proxy.metric("proxy_reloads_total{result=\"failure\"}"), 1.0);
+    assert_eq!(proxy.log().matches("configuration refused").count(), 1);
+    holder.stop();
+    wait_until("the port is free and the file live", || proxy.get("/").text() == "new");
+    assert!(proxy.status()["last_reload_error"].is_null());
+}
+
+#[test]
+fn the_repair_of_a_file_that_was_included_in_vain_is_found() {
+    // Without an access log beside it, whose lines would be events of the watched directory.
+    let silent = "[log]\nlevel = \"info\"\n";
+    let proxy = Proxy::start(&(answering("old") + silent));
+    let site = proxy.directory().join("sites/b.toml");
+    std::fs::create_dir(proxy.directory().join("sites")).expect("the directory is ours");
+    std::fs::write(&site, "[[route]]\nresponse = {}\n").expect("the directory is ours");
+    proxy.rewrite(&format!("include = [\"sites/*.toml\"]\n{silent}"));
+    wait_until("it is refused", || proxy.status()["last_reload_error"].is_string());
+    // The line that tells so is an event of the directory too, and is over by then.
+    pass(Duration::from_millis(500));
+    std::fs::write(&site, answering("new")).expect("the directory is ours");
+    wait_until("the repaired file is live", || proxy.get("/").text() == "new");
+}
+
 /// Both listeners with these names and addresses, and a route that answers.
 fn listeners(name: &str, web: impl ToString, admin: impl ToString) -> String {
     format!(
