@@ -107,7 +107,7 @@ that it names. Nothing is bound or connected to.
 
 Examples:
   tidegate check
-  tidegate check --config new.toml && cp new.toml proxy.toml
+  tidegate check --config new.toml && mv new.toml proxy.toml
 
 Exit codes: 0 no mistake, 1 at least one, 2 wrong usage.";
 

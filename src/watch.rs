@@ -5,13 +5,13 @@
 //! to read the files again and to compare their fingerprint. Where events are not to be had (limits
 //! of inotify, network file systems) the files are compared every now and then instead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::notify::event::{AccessKind, AccessMode, EventKind};
+use ::notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use ::notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
@@ -29,6 +29,12 @@ const POLL: Duration = Duration::from_secs(2);
 /// this machine did.
 const SAFETY_POLL: Duration = Duration::from_secs(30);
 
+/// This long a file that was written and not closed is waited for: half of it may be valid.
+const UNFINISHED: Duration = Duration::from_secs(5);
+
+/// As many links a path may lead through in Linux.
+const MOST_LINKS: u32 = 40;
+
 /// Reads the watched files: equal for equal content, `None` while they can not be read.
 pub type Fingerprint = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 
@@ -36,6 +42,7 @@ pub type Fingerprint = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 pub struct Watcher {
     fingerprint: Fingerprint,
     directories: BTreeSet<PathBuf>,
+    names: Names,
     seen: u64,
     /// A reason to compare that no event tells.
     is_due: bool,
@@ -60,6 +67,58 @@ struct Wake {
     changed: Notify,
     /// A watched directory was removed or renamed: what stands in its place is not watched.
     is_lost: AtomicBool,
+    /// Watched files that were written and not closed yet, and since when.
+    unfinished: Mutex<BTreeMap<PathBuf, std::time::Instant>>,
+}
+
+impl Wake {
+    /// Notes who begins to write and who has ended.
+    fn note(&self, event: &Event, names: &Names) {
+        let watched = event.paths.iter().filter(|path| names.has(path));
+        let mut unfinished = self.unfinished();
+        match &event.kind {
+            EventKind::Modify(ModifyKind::Data(_)) => watched.for_each(|path| {
+                unfinished.entry(path.clone()).or_insert_with(std::time::Instant::now);
+            }),
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+            | EventKind::Modify(ModifyKind::Name(_))
+            | EventKind::Remove(_) => watched.for_each(|path| {
+                unfinished.remove(path);
+            }),
+            _ => {}
+        }
+    }
+
+    /// How long a writer is still to be waited for.
+    fn patience(&self) -> Option<Duration> {
+        let unfinished = self.unfinished();
+        let left = unfinished.values().filter_map(|since| UNFINISHED.checked_sub(since.elapsed()));
+        left.max()
+    }
+
+    fn unfinished(&self) -> MutexGuard<'_, BTreeMap<PathBuf, std::time::Instant>> {
+        self.unfinished.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the watched files are called, wherever links lead; a pattern stands for all that end as it does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Names(BTreeSet<String>);
+
+impl Names {
+    fn of(files: &[PathBuf]) -> Names {
+        let real = files.iter().filter_map(|file| file.canonicalize().ok());
+        let all = files.iter().cloned().chain(real);
+        Names(all.filter_map(|file| Some(file.file_name()?.to_str()?.to_owned())).collect())
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+        self.0.iter().any(|known| match known.rsplit_once('*') {
+            Some((_, end)) => name.ends_with(end),
+            None => name == known,
+        })
+    }
 }
 
 impl Watcher {
@@ -69,6 +128,7 @@ impl Watcher {
         let mut watcher = Watcher {
             fingerprint,
             directories: BTreeSet::new(),
+            names: Names::default(),
             seen: loaded,
             is_due: true,
             at_most: AT_MOST,
@@ -87,9 +147,11 @@ impl Watcher {
 
     /// Goes on with the files of another load.
     pub fn follow(&mut self, files: impl IntoIterator<Item = PathBuf>, loaded: u64) {
-        let directories = files.into_iter().flat_map(|file| directories(&file)).collect();
-        if directories != self.directories || self.events.is_none() {
-            self.directories = directories;
+        let files: Vec<PathBuf> = files.into_iter().collect();
+        let directories = files.iter().flat_map(|file| directories(file)).collect();
+        let names = Names::of(&files);
+        if directories != self.directories || names != self.names || self.events.is_none() {
+            (self.directories, self.names) = (directories, names);
             self.watch();
         }
         self.seen = loaded;
@@ -102,6 +164,11 @@ impl Watcher {
             Some(_) => Source::Events,
             None => Source::Polling,
         }
+    }
+
+    /// Whether somebody has written a watched file and not closed it yet.
+    pub fn is_being_written(&self) -> bool {
+        self.signal.patience().is_some()
     }
 
     /// The fingerprint of a content that is neither the one of the last load nor the one that was
@@ -123,6 +190,7 @@ impl Watcher {
             self.is_due = true;
             self.settle().await;
         }
+        self.wait_for_writers().await;
         if self.events.is_none() || self.signal.is_lost.swap(false, Ordering::Relaxed) {
             self.watch();
         }
@@ -144,12 +212,21 @@ impl Watcher {
         }
     }
 
+    /// Returns when whoever writes a watched file has closed it, or takes too long.
+    async fn wait_for_writers(&self) {
+        while let Some(patience) = self.signal.patience() {
+            let _event_or_patience = timeout(patience, self.signal.changed.notified()).await;
+        }
+    }
+
     /// Asks for the events of all directories; without one of them it is polling for all.
     fn watch(&mut self) {
         let was = self.source();
         // The old watches end before the new ones begin, so that the limit counts them once.
         self.events = None;
-        match events(&self.directories, &self.signal) {
+        // Nobody tells any more that these were closed.
+        self.signal.unfinished().clear();
+        match events(&self.directories, &self.names, &self.signal) {
             Ok(watcher) => self.events = Some(watcher),
             Err(error) if was == Source::Events => {
                 tracing::info!(%error, "no events for watched files; they are read every 2 s");
@@ -170,15 +247,22 @@ fn directories(file: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     std::iter::once(parent(file)).chain(real)
 }
 
-fn events(directories: &BTreeSet<PathBuf>, signal: &Arc<Wake>) -> ::notify::Result<RecommendedWatcher> {
-    let mut names = directories.clone();
-    names.extend(directories.iter().filter_map(|directory| directory.canonicalize().ok()));
-    let signal = signal.clone();
+fn events(
+    directories: &BTreeSet<PathBuf>,
+    names: &Names,
+    signal: &Arc<Wake>,
+) -> ::notify::Result<RecommendedWatcher> {
+    let mut watched = directories.clone();
+    watched.extend(directories.iter().filter_map(|directory| directory.canonicalize().ok()));
+    let (signal, names) = (signal.clone(), names.clone());
     let mut watcher = ::notify::recommended_watcher(move |event: ::notify::Result<Event>| {
         if event.as_ref().is_ok_and(|event| is_reading(&event.kind)) {
             return;
         }
-        let is_about_directory = |event: &Event| event.paths.iter().any(|path| names.contains(path));
+        if let Ok(event) = &event {
+            signal.note(event, &names);
+        }
+        let is_about_directory = |event: &Event| event.paths.iter().any(|path| watched.contains(path));
         if event.as_ref().map_or(true, is_about_directory) {
             signal.is_lost.store(true, Ordering::Relaxed);
         }

@@ -76,7 +76,9 @@ pub(super) async fn run(path: PathBuf, origin: Origin, ready: oneshot::Sender<()
             () = &mut certificates => continue,
             () = keep_alive => continue,
             () = retry, if watches && refused_at.is_some() => {
-                refused_at = process.retry(&mut watcher).await.err().map(|_| Instant::now());
+                // Half of a file may be valid.
+                let is_refused = watcher.is_being_written() || process.retry(&mut watcher).await.is_err();
+                refused_at = is_refused.then(Instant::now);
                 continue;
             }
         };

@@ -222,18 +222,23 @@ fn a_bad_change_that_is_undone_leaves_no_error() {
 }
 
 #[test]
-fn a_half_written_file_is_never_live() {
-    let proxy = Proxy::start(&answering("old"));
-    let whole = std::fs::read_to_string(proxy.config()).expect("it is there");
-    let file =
-        std::fs::OpenOptions::new().write(true).truncate(true).open(proxy.config()).expect("it is there");
-    std::io::Write::write_all(&mut &file, whole.as_bytes().get(..20).expect("it is longer")).expect("a disk");
-    pass(Duration::from_millis(300));
-    assert_eq!(proxy.get("/").text(), "old");
-    std::io::Write::write_all(&mut &file, &whole.as_bytes()[20..]).expect("a disk");
+fn a_half_written_file_is_never_live_though_its_beginning_is_valid() {
+    let second = "[[route]]\npath = \"/second\"\nrespond = { body = \"second\" }\n";
+    let text = |first: &str| format!("[server]\nworkers = 2\n{}", answering(first));
+    let proxy = Proxy::start(&text("old"));
+    let generation = proxy.generation();
+    let whole = std::fs::read_to_string(proxy.config()).expect("it is there").replace("\"old\"", "\"new\"");
+    let write = |file: &std::fs::File, text: &str| {
+        std::io::Write::write_all(&mut &*file, text.as_bytes()).expect("a disk");
+    };
+    let file = std::fs::File::create(proxy.config()).expect("it is there");
+    write(&file, &whole);
+    pass(Duration::from_millis(500));
+    assert_eq!((proxy.get("/").text().as_str(), proxy.generation()), ("old", generation));
+    write(&file, second);
     drop(file);
-    pass(Duration::from_millis(300));
-    assert_eq!(proxy.get("/").text(), "old");
+    wait_until("the whole file is live", || proxy.get("/second").text() == "second");
+    assert_eq!((proxy.get("/").text().as_str(), proxy.generation()), ("new", generation + 1));
 }
 
 #[test]
