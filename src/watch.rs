@@ -236,15 +236,33 @@ impl Watcher {
     }
 }
 
-/// The directories whose entries decide what a path leads to: its own, and the one of the file that
-/// it really is.
-fn directories(file: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let parent = |path: &Path| match path.parent() {
+/// The directories whose entries decide what a path leads to: its own, the one of the file that it
+/// really is, and those of all links on the way.
+fn directories(file: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::from([parent(file)]);
+    found.extend(std::fs::canonicalize(file).ok().map(|real| parent(&real)));
+    let mut ways = vec![file.to_owned()];
+    let mut links_left = MOST_LINKS;
+    while let Some(way) = ways.pop() {
+        for part in way.ancestors() {
+            let Ok(target) = std::fs::read_link(part) else { continue };
+            if links_left == 0 {
+                return found;
+            }
+            links_left -= 1;
+            let rest = way.strip_prefix(part).unwrap_or(Path::new(""));
+            ways.push(parent(part).join(target).join(rest));
+            found.insert(parent(part));
+        }
+    }
+    found
+}
+
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
-    };
-    let real = std::fs::canonicalize(file).ok().map(|real| parent(&real));
-    std::iter::once(parent(file)).chain(real)
+    }
 }
 
 fn events(

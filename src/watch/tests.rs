@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 
 use tempfile::TempDir;
@@ -66,6 +67,59 @@ async fn a_file_that_is_written_in_place_is_found() {
     fs::write(case.path("proxy.toml"), "new").unwrap();
     case.finds("new").await;
     assert_eq!(case.watcher.source(), Source::Events);
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_is_read_when_it_is_closed() {
+    let mut case = Case::new();
+    case.looks_and_finds_nothing().await;
+    let mut file = fs::File::create(case.path("proxy.toml")).unwrap();
+    file.write_all(b"ne").unwrap();
+    for _ in 0..2 {
+        // The second one shows that nothing is lost when the wait is given up.
+        assert!(timeout(Duration::from_millis(200), case.watcher.changed()).await.is_err());
+    }
+    file.write_all(b"w").unwrap();
+    drop(file);
+    case.finds("new").await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_watched_may_be_open_for_as_long_as_it_likes() {
+    let mut case = Case::new();
+    case.looks_and_finds_nothing().await;
+    let mut log = fs::File::create(case.path("access.log")).unwrap();
+    log.write_all(b"a line").unwrap();
+    fs::write(case.path("proxy.toml"), "new").unwrap();
+    let begun = Instant::now();
+    case.finds("new").await;
+    assert!(begun.elapsed() < UNFINISHED);
+}
+
+#[tokio::test]
+async fn a_directory_link_on_the_way_that_is_swapped_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    for (release, content) in [("releases/1", "old"), ("releases/2", "new")] {
+        fs::create_dir_all(path(release).join("conf")).unwrap();
+        fs::write(path(release).join("conf/proxy.toml"), content).unwrap();
+    }
+    symlink("releases/1", path("current")).unwrap();
+    let watcher = watcher(&path("current/conf/proxy.toml"));
+    symlink("releases/2", path("next")).unwrap();
+    let (from, to) = (path("next"), path("current"));
+    let mut case = Case { directory, watcher };
+    case.looks_and_finds_nothing().await;
+    fs::rename(from, to).unwrap();
+    case.finds("new").await;
+}
+
+#[test]
+fn links_that_lead_to_themselves_are_followed_for_a_while_only() {
+    let directory = tempfile::tempdir().unwrap();
+    symlink("b", directory.path().join("a")).unwrap();
+    symlink("a", directory.path().join("b")).unwrap();
+    assert_eq!(directories(&directory.path().join("a/x")).len(), 2);
 }
 
 #[tokio::test]
