@@ -8,11 +8,11 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use super::inherit::Inherited;
 
@@ -322,13 +322,19 @@ fn remove_stale(path: &Path, address: &Address) -> Result<(), BindError> {
     if !metadata.file_type().is_socket() {
         return Err(BindError::NotSocket { address: address.clone() });
     }
-    match UnixStream::connect(path) {
+    match connects(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             std::fs::remove_file(path).map_err(|source| failed(address, "removing the stale socket", source))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Ok(_) | Err(_) => Err(BindError::InUse { address: address.clone() }),
+        Ok(()) | Err(_) => Err(BindError::InUse { address: address.clone() }),
     }
+}
+
+/// Asks without waiting: a process that hangs may have a full queue for ever.
+fn connects(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.connect(&SockAddr::unix(path)?)
 }
 
 fn share(address: &Address, listener: Listener, workers: usize) -> Result<Bound, BindError> {

@@ -1,6 +1,7 @@
 //! Listening sockets: addresses, groups of workers, and honest refusals.
 
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
@@ -159,6 +160,38 @@ fn the_socket_of_a_living_process_is_left() {
     assert!(matches!(error, BindError::InUse { .. }), "{error}");
     drop(UnixStream::connect(&path).unwrap());
     drop(other);
+}
+
+#[test]
+fn a_socket_whose_queue_is_full_is_in_use_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.sock");
+    let hanging = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    hanging.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+    hanging.listen(0).unwrap();
+    let fill = || {
+        let client = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).unwrap();
+        client.connect(&SockAddr::unix(&path).unwrap()).map(|()| client)
+    };
+    let _waiting: Vec<_> = std::iter::repeat_with(fill).map_while(Result::ok).take(100).collect();
+
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let address = Address::Unix(path.clone());
+    std::thread::spawn(move || tell.send(bind(&address, 1, &none())));
+    let error = told.recv_timeout(std::time::Duration::from_secs(10)).expect("it waits").unwrap_err();
+    assert!(matches!(error, BindError::InUse { .. }), "{error}");
+}
+
+#[test]
+fn sockets_beside_others_of_this_process_take_over_when_they_begin_to_listen() {
+    let mut before = bind(&tcp("127.0.0.1:0"), 1, &none()).unwrap().remove(0);
+    let Address::Tcp(at) = before.local else { panic!("no port") };
+    let beside = bind_beside(([0, 0, 0, 0], at.port()).into(), 2).unwrap();
+    let elsewhere = SocketAddr::from(([127, 0, 0, 2], at.port()));
+    assert!(TcpStream::connect(elsewhere).is_err(), "they do not listen yet");
+    beside.listen().unwrap();
+    before.sockets.clear();
+    assert!(TcpStream::connect(elsewhere).is_ok() && TcpStream::connect(at).is_ok());
 }
 
 #[test]
