@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::View;
 use super::answer::answer;
@@ -28,6 +28,8 @@ const HEADER_LIMIT: Duration = Duration::from_secs(5);
 const WRITE_LIMIT: Duration = Duration::from_secs(15);
 /// Bytes of a request's head, and of the answer that wait for the client.
 const MAX_BUFFER: usize = 16 << 10;
+/// How long what was asked before the end may take.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Pause of accepting when the system has no descriptor left.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
@@ -74,10 +76,23 @@ impl Server {
         Server { limits, ..self }
     }
 
-    /// Serves until the future is dropped, which also ends its connections.
-    pub async fn run(self, view: Arc<dyn View>) -> Infallible {
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    /// Serves until `stop` is ready: then no more connections are accepted, and those that there are
+    /// get their answers within two seconds. Dropping the future ends all of them at once.
+    pub async fn run(self, view: Arc<dyn View>, stop: impl Future<Output = ()>) {
         let mut connections = JoinSet::new();
+        tokio::select! {
+            never = self.accept(view, &mut connections) => match never {},
+            () = stop => {}
+        }
+        drop(self);
+        let answered = async { while connections.join_next().await.is_some() {} };
+        if timeout(LAST_ANSWERS, answered).await.is_err() {
+            tracing::debug!("the admin listener ended with connections open");
+        }
+    }
+
+    async fn accept(&self, view: Arc<dyn View>, connections: &mut JoinSet<()>) -> Infallible {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             while connections.try_join_next().is_some() {}
             let Ok(permit) = room.clone().acquire_owned().await else { continue };

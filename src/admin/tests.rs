@@ -84,7 +84,7 @@ fn start_at(address: &Address, fake: Fake, limits: Limits) -> Running {
     let view = Arc::new(fake);
     let seen = view.clone();
     let task = tokio::spawn(async move {
-        server.run(seen).await;
+        server.run(seen, std::future::pending()).await;
     });
     Running { address: bound.local, view, task }
 }

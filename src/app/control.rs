@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::RunError;
@@ -118,7 +119,8 @@ impl Process {
         let state = State::new(live.clone(), registry.clone(), team.clone(), access.clone(), log, asks);
         let gates = Default::default();
         let store = Store::new(state_directory(&live.load().config.server));
-        let mut reloader = Reloader { path, state: Arc::new(state), compiler, gates, admin: None, store };
+        let (state, admins) = (Arc::new(state), JoinSet::new());
+        let mut reloader = Reloader { path, state, compiler, gates, admin: None, admins, store };
         let mut threads = Vec::new();
         for (number, commands) in mailboxes.into_iter().enumerate() {
             let (live, shard, access) = (live.clone(), registry.shard(number), Batch::new(access.clone()));
@@ -195,7 +197,7 @@ impl Process {
         for worker in 0..state.team.size() {
             state.team.tell(worker, Command::Stop).await;
         }
-        self.reloader.admin = None;
+        self.reloader.admins.abort_all();
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a worker had panicked");

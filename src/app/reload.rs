@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rustc_hash::FxHasher;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use toml::Spanned;
 
@@ -187,6 +188,8 @@ pub(super) struct Reloader {
     pub compiler: Compiler,
     pub gates: Gates,
     pub admin: Option<OpenAdmin>,
+    /// The admin listener, and those that answer their last questions.
+    pub admins: JoinSet<()>,
     /// Where endpoints that were discovered outlive the process.
     pub store: Store,
 }
@@ -203,13 +206,9 @@ pub(super) enum Attempt {
 /// The admin listener that is open.
 pub(super) struct OpenAdmin {
     bind: Bind,
-    task: JoinHandle<()>,
-}
-
-impl Drop for OpenAdmin {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    /// Dropping it lets the listener end, which answers what it was asked before: the reload that
+    /// moves it may have come this way.
+    _open: oneshot::Sender<()>,
 }
 
 /// What was opened for a snapshot that is not current yet.
@@ -357,8 +356,11 @@ impl Reloader {
                 tracing::error!(address = %bind, %error, "can not listen");
             }
             tracing::info!(address = %bind, "admin listening");
-            let task = tokio::spawn(async move { match server.run(view).await {} });
-            self.admin = Some(OpenAdmin { bind, task });
+            let (open, closed) = oneshot::channel::<()>();
+            // Those before it have ended, or end within seconds.
+            while self.admins.try_join_next().is_some() {}
+            self.admins.spawn(server.run(view, async { drop(closed.await) }));
+            self.admin = Some(OpenAdmin { bind, _open: open });
         }
     }
 

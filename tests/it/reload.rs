@@ -163,6 +163,20 @@ fn a_listener_and_the_admin_listener_may_swap_their_addresses() {
 }
 
 #[test]
+fn a_reload_that_moves_or_removes_the_admin_listener_is_answered_where_it_was_asked() {
+    let mut proxy = Proxy::start(&(answering("ok") + QUIET));
+    let elsewhere = free_address();
+    proxy.rewrite_whole(&listeners("web", proxy.web, elsewhere));
+    assert_eq!(proxy.reload().status, 200);
+    wait_until("the old one is closed", || std::net::TcpStream::connect(proxy.admin).is_err());
+    proxy.admin = elsewhere;
+    proxy.rewrite_whole(&format!("{}{QUIET}[listener.web]\nbind = \"{}\"\n", answering("off"), proxy.web));
+    assert_eq!(proxy.reload().status, 200);
+    wait_until("there is none", || std::net::TcpStream::connect(elsewhere).is_err());
+    assert_eq!(proxy.get("/").text(), "off");
+}
+
+#[test]
 fn a_reload_that_is_refused_leaves_addresses_that_were_about_to_move() {
     let holder = Origin::named("holder");
     let proxy = Proxy::start(&(answering("ok") + QUIET));
