@@ -93,6 +93,8 @@ pub(super) async fn run(path: PathBuf, origin: Origin, ready: oneshot::Sender<()
             let _ = answer.send(result);
         }
     }
+    // Whoever asks for a reload from now on is told at once that there is none.
+    drop(asked);
     process.stop(&mut signals).await;
     Ok(())
 }

@@ -248,9 +248,11 @@ impl Reloader {
         let path = self.path.clone();
         // Reading and parsing a large file takes milliseconds that health checks need.
         let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await;
-        let Ok(config) = loaded else { return Ok(self.state.live.generation()) };
-        let config = config?;
         let previous = self.state.live.load();
+        let config = loaded.map_err(|error| {
+            let message = format!("the file could not be read, which is a defect of the proxy: {error}");
+            Report::from(previous.config.sources.error(0..0, message))
+        })??;
         if config == previous.config {
             tracing::info!(generation = %previous.generation, "configuration unchanged");
             self.state.accepted();

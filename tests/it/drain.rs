@@ -59,6 +59,15 @@ fn while_draining_it_is_not_ready_but_alive() {
 }
 
 #[test]
+fn a_reload_that_is_asked_for_while_draining_is_refused_at_once() {
+    let proxy = Proxy::start("[[route]]\nrespond = {}\n[server]\nworkers = 1\ndrain_delay = \"1h\"\n");
+    proxy.signal(Signal::TERM);
+    wait_until("it drains", || proxy.page("/readyz").status == 503);
+    let answer = proxy.reload();
+    assert_eq!((answer.status, answer.text().as_str()), (400, "the process is ending"));
+}
+
+#[test]
 fn what_does_not_end_within_drain_timeout_is_cut() {
     let origin = Origin::scripted(|conversation| {
         conversation.request()?;
