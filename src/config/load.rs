@@ -59,7 +59,8 @@ pub fn parse(text: &str, file: &Path, env: &Environment<'_>) -> Result<Config, R
         prepare_file(tree, directory, env, &mut wrong, &mut holes);
     }
     let tree = merge(trees, &sources, &mut wrong);
-    let config = read::read(&tree, &mut wrong, &mut holes);
+    let as_written = || parse_files(&sources, &mut Vec::new()).unwrap_or_default();
+    let config = read::read(&tree, &as_written, &mut wrong, &mut holes);
     if let Some(config) = &config {
         check::check(
             config,

@@ -39,27 +39,75 @@ impl Holes {
     }
 }
 
-/// Reads what can be read; without a result nothing could be cut out to go on.
-pub(super) fn read(tree: &DeTable<'_>, wrong: &mut Vec<Wrong>, holes: &mut Holes) -> Option<Config> {
+/// Reads what can be read; without a result nothing could be cut out to go on. `as_written` makes
+/// the trees of the files as they were before anything was taken out; only an error asks for them.
+pub(super) fn read<'w>(
+    tree: &DeTable<'_>,
+    as_written: &dyn Fn() -> Vec<DeTable<'w>>,
+    wrong: &mut Vec<Wrong>,
+    holes: &mut Holes,
+) -> Option<Config> {
     let mut tree = Cow::Borrowed(tree);
-    let mut guessed = Vec::new();
+    let mut losses: Option<Losses<'w>> = None;
     loop {
         // Nothing but the elements that are cut out bounds the loop, and each turn cuts out one.
         match Config::deserialize(toml::Deserializer::from(Spanned::new(0..0, (*tree).clone()))) {
             Ok(config) => return Some(config),
-            Err(error) => cut_out(tree.to_mut(), &error, &mut guessed, wrong, holes)?,
+            Err(error) => {
+                let losses = losses.get_or_insert_with(|| Losses::new(as_written()));
+                cut_out(tree.to_mut(), &error, losses, wrong, holes)?;
+            }
+        }
+    }
+}
+
+/// What was taken out, as far as a later error may be its consequence.
+struct Losses<'w> {
+    /// The files as they are written.
+    written: Vec<DeTable<'w>>,
+    /// The tables that lost a key which nobody knows, or their last one: what they miss may have been
+    /// that.
+    guessed: Vec<Vec<Step>>,
+    /// The lists that lost an element.
+    shortened: Vec<Vec<Step>>,
+}
+
+impl<'w> Losses<'w> {
+    fn new(written: Vec<DeTable<'w>>) -> Losses<'w> {
+        Losses { written, guessed: Vec::new(), shortened: Vec::new() }
+    }
+
+    /// Whether an error is about nothing but what was taken out.
+    fn explain(&self, error: &Error, meaning: Meaning, steps: &[Step]) -> bool {
+        let is_among = |all: &[Vec<Step>]| all.iter().any(|one| one == steps);
+        match meaning {
+            Meaning::Absent => is_among(&self.guessed) || self.is_written(error),
+            Meaning::Known | Meaning::Unknown => is_among(&self.shortened),
+        }
+    }
+
+    /// Whether the key that an error misses is written: its value was taken out.
+    fn is_written(&self, error: &Error) -> bool {
+        let place = error.span().unwrap_or(0..0);
+        let key = error.message().strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+        key.is_some_and(|key| self.written.iter().any(|file| tree::has_key(file, &place, key)))
+    }
+
+    /// Notes what is about to be taken out.
+    fn note(&mut self, meaning: Meaning, steps: &[Step]) {
+        match (meaning, steps.split_last()) {
+            (_, Some((Step::Index(_), list))) => self.shortened.push(list.to_vec()),
+            (Meaning::Unknown, Some((_, table))) => self.guessed.push(table.to_vec()),
+            (Meaning::Known | Meaning::Absent, _) | (_, None) => {}
         }
     }
 }
 
 /// Records an error and removes what holds it; `None` when there is nothing to remove.
-///
-/// `guessed` are the tables that lost a key which nobody knows, or their last one: what they miss may
-/// have been that.
 fn cut_out(
     tree: &mut DeTable<'_>,
     error: &Error,
-    guessed: &mut Vec<Vec<Step>>,
+    losses: &mut Losses<'_>,
     wrong: &mut Vec<Wrong>,
     holes: &mut Holes,
 ) -> Option<()> {
@@ -68,15 +116,12 @@ fn cut_out(
     let path = innermost.as_ref().map(|innermost| innermost.path()).unwrap_or_default();
     let explained = message::explain(error.message(), &path);
     let steps = innermost.as_ref().map(|innermost| innermost.steps.clone()).unwrap_or_default();
-    let is_consequence = explained.meaning == Meaning::Absent && guessed.contains(&steps);
-    if !is_consequence {
+    if !losses.explain(error, explained.meaning, &steps) {
         wrong.push((span, explained.message));
     }
 
     let innermost = innermost?;
-    if let (Meaning::Unknown, Some((_, table))) = (explained.meaning, steps.split_last()) {
-        guessed.push(table.to_vec());
-    }
+    losses.note(explained.meaning, &steps);
     match (explained.meaning, steps.get(2)) {
         (Meaning::Known | Meaning::Absent, Some(Step::Key(key))) => holes.key(innermost.owner, key),
         (Meaning::Known | Meaning::Absent | Meaning::Unknown, _) => holes.anywhere(innermost.owner),
@@ -85,7 +130,7 @@ fn cut_out(
     if let Some((_, table)) = steps.split_last()
         && tree::is_empty(tree, table)
     {
-        guessed.push(table.to_vec());
+        losses.guessed.push(table.to_vec());
     }
     Some(())
 }

@@ -224,6 +224,25 @@ pub(super) fn is_empty(table: &DeTable<'_>, steps: &[Step]) -> bool {
     }
 }
 
+/// Whether the table that stands exactly at a place has this key.
+pub(super) fn has_key(table: &DeTable<'_>, place: &Range<usize>, key: &str) -> bool {
+    table.values().any(|value| value_has_key(value, place, key))
+}
+
+fn value_has_key(value: &Spanned<DeValue<'_>>, place: &Range<usize>, key: &str) -> bool {
+    match value.get_ref() {
+        DeValue::Table(table) => {
+            value.span() == *place && table.contains_key(key) || has_key(table, place, key)
+        }
+        DeValue::Array(items) => items.iter().any(|item| value_has_key(item, place, key)),
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => false,
+    }
+}
+
 /// Where the value at these keys is.
 pub(super) fn place(table: &DeTable<'_>, keys: &[&str]) -> Option<Range<usize>> {
     entry(table, keys).map(|(_, value)| value)

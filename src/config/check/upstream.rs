@@ -82,7 +82,8 @@ fn tls(name: &Spanned<String>, upstream: &Upstream, findings: &mut Findings<'_>)
         ("client_cert", &tls.client_cert, &tls.client_key),
         ("client_key", &tls.client_key, &tls.client_cert),
     ] {
-        if !is_empty(written) && is_empty(other) {
+        let is_complete = !findings.is_incomplete(name.span().start, "tls");
+        if !is_empty(written) && is_empty(other) && is_complete {
             let span = place(findings, &["tls", one]);
             let lacks = if one == "client_cert" { "client_key" } else { "client_cert" };
             findings.add(span, format!("`{one}` needs `{lacks}`: a certificate is shown with its key"));
