@@ -93,11 +93,28 @@ fn addresses(config: &Config, findings: &mut Findings<'_>) {
     let mut all: Vec<_> = listeners.chain(admin).collect();
     all.sort_by_key(|(_, bind)| bind.span().start);
     for (index, (_, bind)) in all.iter().enumerate() {
-        let is_any_port = matches!(bind.get_ref(), Bind::Tcp(address) if address.port() == 0);
-        let earlier = all.iter().take(index).find(|(_, earlier)| earlier.get_ref() == bind.get_ref());
-        if let Some((owner, first)) = earlier.filter(|_| !is_any_port) {
+        let address = bind.get_ref();
+        let earlier = all.iter().take(index).find(|(_, earlier)| earlier.get_ref().overlaps(address));
+        if let Some((owner, first)) = earlier {
             let place = findings.place(first.span());
-            findings.add(bind.span(), format!("`{}` is taken by {owner} at {place}", bind.get_ref()));
+            let first = first.get_ref();
+            let has_all = matches!(address, Bind::Tcp(address) if address.ip().is_unspecified());
+            findings.add(
+                bind.span(),
+                match first == address {
+                    true => format!("`{address}` is taken by {owner} at {place}"),
+                    false if has_all => {
+                        format!(
+                            "`{address}` contains the address of {owner} at {place}; one of them is enough"
+                        )
+                    }
+                    false => {
+                        format!(
+                            "`{address}` is within `{first}` of {owner} at {place}; one of them is enough"
+                        )
+                    }
+                },
+            );
         }
     }
 }
