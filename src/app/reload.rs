@@ -311,14 +311,15 @@ impl Reloader {
         if is_running && self.state.live.load().config.log.access == config.log.access {
             return Ok(None);
         }
-        let target = match &config.log.access {
-            Access::Off => Target::Off,
-            Access::Stdout => Target::Stdout,
-            Access::File(path) => Target::File(path.clone()),
+        let access = &config.log.access;
+        let (target, name) = match access.get_ref() {
+            Access::Off => (Target::Off, "off".into()),
+            Access::Stdout => (Target::Stdout, "stdout".into()),
+            Access::File(path) => (Target::File(path.clone()), path.to_string_lossy()),
         };
+        let message = |error| format!("`{name}`: the access log can not be opened: {error}");
         let opened = Output::open(target);
-        let message = |error| format!("the access log can not be opened: {error}");
-        opened.map(Some).map_err(|error| Report::new(vec![config.sources.error(0..0, message(error))]))
+        opened.map(Some).map_err(|error| config.sources.error(access.span(), message(error)).into())
     }
 
     /// Nothing here can fail. Endpoints are waited for a moment, so that the first requests find

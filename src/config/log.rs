@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
+use toml::Spanned;
 
 use crate::observe::access::Format as AccessFormat;
 use crate::observe::log::Format;
 use crate::units::{self, UnitError};
 
 /// The two logs: its own, and one line per request.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// What is worth a line. Default: info.
@@ -18,9 +19,20 @@ pub struct Log {
     /// How its own lines look. Default: auto.
     pub format: Format,
     /// Where the access log goes. Default: off.
-    pub access: Access,
+    pub access: Spanned<Access>,
     /// How access lines look. Default: json.
     pub access_format: AccessFormat,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log {
+            level: Level::default(),
+            format: Format::default(),
+            access: Spanned::new(0..0, Access::default()),
+            access_format: AccessFormat::default(),
+        }
+    }
 }
 
 /// error, warn, info, debug, trace, or a filter of the `tracing` crate: "info,tidegate::proxy=debug".

@@ -227,6 +227,17 @@ fn a_bad_file_changes_nothing_and_says_where_it_is_bad() {
 }
 
 #[test]
+fn an_access_log_that_can_not_be_opened_is_told_where_it_is_written() {
+    let proxy = Proxy::start(&(answering("old") + QUIET));
+    proxy.rewrite(&format!("[log]\naccess = \"absent/access.log\"\n{}{QUIET}", answering("new")));
+    let answer = proxy.reload();
+    assert_eq!((answer.status, proxy.get("/").text().as_str()), (400, "old"));
+    let path = proxy.directory().join("absent/access.log");
+    let told = format!("proxy.toml:2:10: `{}`: the access log can not be opened: ", path.display());
+    assert!(answer.text().contains(&told), "{}", answer.text());
+}
+
+#[test]
 fn a_bad_change_that_is_undone_leaves_no_error() {
     let proxy = Proxy::start(&answering("old"));
     proxy.rewrite("nonsense");
