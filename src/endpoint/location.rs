@@ -30,10 +30,6 @@ impl FromStr for Location {
         if is_unix && text.len() > 5 {
             return Ok(Location::Unix(PathBuf::from(&text[5..])));
         }
-        if let Some((_, rest)) = text.split_once("://") {
-            let rest = rest.trim_end_matches('/');
-            return Err(UnitError::new(format!("an endpoint is an address, not a URL; write \"{rest}\"")));
-        }
         if let Ok(address) = text.parse::<SocketAddr>() {
             return match address.port() {
                 0 => Err(UnitError::new(format!("`{text}`: an endpoint has no port 0"))),
@@ -45,6 +41,12 @@ impl FromStr for Location {
                 "`{text}` is not an endpoint; write \"10.0.0.1:8080\", \"[fd00::1]:8080\", \"host.name:8080\" or \"unix:/path\""
             ))
         };
+        if let Some((scheme, rest)) = text.split_once("://") {
+            return Err(of_url(scheme, rest).map_or_else(wrong, UnitError::new));
+        }
+        if text.is_empty() {
+            return Err(wrong());
+        }
         let Some((host, port)) = text.rsplit_once(':') else {
             return Err(UnitError::new(format!("`{text}` has no port; write \"{text}:8080\"")));
         };
@@ -69,6 +71,18 @@ impl FromStr for Location {
     }
 }
 
+/// What would be right in the place of a URL; `None` when it names no host.
+fn of_url(scheme: &str, rest: &str) -> Option<String> {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // Credentials are no part of an address.
+    let host = authority.rsplit('@').next().filter(|host| !host.is_empty())?;
+    let is_secure = ["https", "wss"].iter().any(|secure| scheme.eq_ignore_ascii_case(secure));
+    let (port, tls) = if is_secure { (443, " and `[upstream.NAME.tls]`") } else { (80, "") };
+    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let address = if has_port { host.to_owned() } else { format!("{host}:{port}") };
+    Some(format!("an endpoint is an address, not a URL; write \"{address}\"{tls}"))
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,9 +105,35 @@ mod tests {
 
     #[test]
     fn a_place_is_written_as_it_is_read() {
-        for text in ["10.0.0.1:80", "[fd00::1]:80", "host.name:80", "unix:/run/a.sock", "UNIX:60", "unix:é"] {
+        for text in ["10.0.0.1:80", "[fd00::1]:80", "host.name:80", "unix:/run/a.sock", "UNIX:60", "unix:é"]
+        {
             let place: Location = text.parse().unwrap();
             assert_eq!(place.to_string().parse(), Ok(place.clone()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_suggested_in_the_place_of_a_url_is_an_endpoint() {
+        for (url, address) in [
+            ("http://127.0.0.1:9101/x", "127.0.0.1:9101"),
+            ("http://api.example.com", "api.example.com:80"),
+            ("https://api.example.com/?a#b", "api.example.com:443"),
+            ("HTTPS://user:secret@api.example.com:8443", "api.example.com:8443"),
+            ("http://[fd00::1]/", "[fd00::1]:80"),
+        ] {
+            let said = url.parse::<Location>().unwrap_err().to_string();
+            let suggested = said.split('"').nth(1).unwrap();
+            assert_eq!(suggested, address, "{said}");
+            assert!(suggested.parse::<Location>().is_ok(), "{said}");
+            assert_eq!(
+                said.contains("[upstream.NAME.tls]"),
+                url.to_lowercase().starts_with("https"),
+                "{said}"
+            );
+        }
+        for nothing in ["", "http://", "http:///x"] {
+            let said = nothing.parse::<Location>().unwrap_err().to_string();
+            assert!(said.contains("is not an endpoint") && !said.contains("\":"), "{said}");
         }
     }
 
