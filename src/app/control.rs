@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::RunError;
+use super::compile::Compiler;
 use super::notify::Manager;
-use super::reload::{Attempt, Compiler, Reloader, fingerprint};
+use super::reload::{Attempt, Reloader, fingerprint};
 use super::signals::{Origin, Signal, Signals};
 use super::state::{Ask, State};
 use crate::admin::Readiness;

@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+mod compile;
 mod control;
 mod difference;
 mod gates;
@@ -20,7 +21,7 @@ use tokio::sync::oneshot;
 use crate::config::{self, Config, Report};
 use crate::net::tls::TlsError;
 use crate::observe::log::LogError;
-use reload::CompileError;
+use compile::CompileError;
 use signals::Origin;
 
 /// Why the process could not start, or ended badly.
@@ -66,7 +67,7 @@ impl RunError {
 /// All that is wrong with it.
 pub fn check(path: &Path) -> Result<Config, RunError> {
     let config = config::load(path).map_err(RunError::Config)?;
-    reload::compile(config.clone()).map_err(|error| match error {
+    compile::compile(config.clone()).map_err(|error| match error {
         CompileError::Config(report) => RunError::Config(report),
         CompileError::Tls(error) => RunError::Tls(error),
     })?;
