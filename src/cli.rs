@@ -102,8 +102,8 @@ Examples:
 Exit codes: 0 drained and ended, 1 could not start, 2 wrong usage.";
 
 const CHECK: &str = "\
-All mistakes are reported at once, each with file:line:column, also those of the certificates
-that it names. Nothing is bound or connected to.
+All mistakes are reported at once, each with file:line:column; those of the certificates that it
+names once the text itself is right. Nothing is bound or connected to.
 
 Examples:
   tidegate check

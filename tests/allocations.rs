@@ -122,7 +122,7 @@ fn client_of_a_worker(origin: SocketAddr, log: Target) -> (TcpStream, Arc<Writer
     let registry = Registry::new(1, []);
     let means = Means {
         registry: &registry,
-        acceptor: &|_, _| Err("there is no TLS here".to_owned()),
+        acceptor: &|_, _| Err(vec![(0..0, "there is no TLS here".to_owned())]),
         connector: &|_, _| Ok(None),
     };
     let snapshot = build(config.expect("a valid configuration"), None, &means);

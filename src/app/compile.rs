@@ -1,5 +1,6 @@
 //! From a configuration to a snapshot: the means that have to be there for it, certificates above all.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,7 +53,8 @@ impl Compiler {
         let acceptor = |tls: &config::listener::Tls, listener: &config::Listener| {
             let made =
                 self.vault.acceptor(&tls_settings(tls, listener), &sources(tls), clients(tls).as_ref());
-            made.map(Arc::new).map_err(|error| chain(&error))
+            let misplaced = |error: &TlsError| (place(tls, error), chain(error));
+            made.map(Arc::new).map_err(|errors| errors.iter().map(misplaced).collect())
         };
         let connector = |name: &str, upstream: &config::Upstream| match &upstream.tls {
             Switch::Off => Ok(None),
@@ -139,6 +141,17 @@ fn clients(tls: &config::listener::Tls) -> Option<TrustSources> {
     Some(TrustSources { demand, ca: path(&tls.client_ca).unwrap_or_default(), crl: path(&tls.client_crl) })
 }
 
+/// Where the file of an error is written; nowhere when it is of no file.
+fn place(tls: &config::listener::Tls, error: &TlsError) -> Range<usize> {
+    let TlsError::Certificate(error) = error else { return 0..0 };
+    let is_it = |path: &Path| error.path() == Some(path);
+    let mut certificates = tls.certificates.iter();
+    let certificate = certificates.find(|one| is_it(&one.get_ref().cert) || is_it(&one.get_ref().key));
+    let mut of_clients = [&tls.client_crl, &tls.client_ca].into_iter().flatten();
+    let of_clients = || of_clients.find(|path| is_it(path.get_ref())).map(Spanned::span);
+    certificate.map(Spanned::span).or_else(of_clients).unwrap_or(0..0)
+}
+
 fn sources(tls: &config::listener::Tls) -> Sources {
     let files = tls.certificates.iter().map(Spanned::get_ref);
     Sources {
@@ -159,4 +172,32 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_certificate_that_can_not_be_used_is_told_at_its_line() {
+        let text = r#"[[route]]
+respond = {}
+[listener.one]
+bind = "127.0.0.1:1"
+[listener.one.tls]
+client_auth = "required"
+client_ca = "absent/ca.pem"
+certificates = [
+  { cert = "absent/a.pem", key = "absent/a.key" },
+  { cert = "absent/b.pem", key = "absent/b.key" },
+]
+[listener.two]
+bind = "127.0.0.1:2"
+tls = { certificates = [{ cert = "absent/c.pem", key = "absent/c.key" }] }
+"#;
+        let config = config::parse(text, Path::new("proxy.toml"), &|_| None).expect("the text is right");
+        let Err(CompileError::Config(report)) = compile(config) else { panic!("nothing is there") };
+        let places: Vec<_> = report.errors().iter().filter_map(|error| error.position()).collect();
+        assert_eq!(places, [(7, 13), (9, 3), (10, 3), (14, 25)], "{report}");
+    }
 }

@@ -126,22 +126,27 @@ impl CertificateStore {
     /// Reads all files and makes the self-signed certificate.
     ///
     /// # Errors
-    /// The first certificate that can not be used, or when there is no source.
-    pub fn load(sources: Sources, now: SystemTime) -> Result<Self, CertificateError> {
+    /// Every certificate that can not be used, or that there is no source.
+    pub fn load(sources: Sources, now: SystemTime) -> Result<Self, Vec<CertificateError>> {
+        let mut errors = Vec::new();
         let mut files = Vec::with_capacity(sources.files.len());
         for pair in sources.files {
-            let stamps = stamps(pair.paths());
-            let text = Text::read(&pair)?;
-            let live = Arc::new(text.parse(&pair, now)?);
-            let seen = Seen { stamps, digest: text.digest(), settled: settled(&stamps, now) };
-            files.push(WatchedFiles { files: pair, live, seen });
+            match WatchedFiles::load(pair, now) {
+                Ok(watched) => files.push(watched),
+                Err(error) => errors.push(error),
+            }
         }
-        let self_signed = match sources.self_signed.as_slice() {
-            [] => None,
-            names => Some(Arc::new(Certificate::self_signed(names, now)?)),
-        };
-        let watched = Watched { files, self_signed };
-        let names = watched.names().ok_or(CertificateError::None)?;
+        let names = Some(sources.self_signed).filter(|names| !names.is_empty());
+        let self_signed = names.map(|names| Certificate::self_signed(&names, now)).transpose();
+        let self_signed = self_signed.unwrap_or_else(|error| {
+            errors.push(error);
+            None
+        });
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let watched = Watched { files, self_signed: self_signed.map(Arc::new) };
+        let names = watched.names().ok_or(vec![CertificateError::None])?;
         Ok(Self { names: ArcSwap::from_pointee(names), watched: Mutex::new(watched) })
     }
 
@@ -184,6 +189,14 @@ impl Files {
 }
 
 impl WatchedFiles {
+    fn load(files: Files, now: SystemTime) -> Result<WatchedFiles, CertificateError> {
+        let stamps = stamps(files.paths());
+        let text = Text::read(&files)?;
+        let live = Arc::new(text.parse(&files, now)?);
+        let seen = Seen { stamps, digest: text.digest(), settled: settled(&stamps, now) };
+        Ok(WatchedFiles { files, live, seen })
+    }
+
     fn refresh(&mut self, now: SystemTime) -> Option<Event> {
         let stamps = stamps(self.files.paths());
         if self.seen.settled && stamps == self.seen.stamps {

@@ -49,15 +49,29 @@ impl Vault {
     /// [`Vault::watch`] follows them. Blocks on files: not for a worker's thread.
     ///
     /// # Errors
-    /// A certificate that can not be used, or none at all.
+    /// All that can not be used, or that there is no certificate.
     pub fn acceptor(
         &self,
         settings: &Settings,
         sources: &Sources,
         clients: Option<&TrustSources>,
-    ) -> Result<Acceptor, TlsError> {
-        let trust = clients.map(|clients| self.trust(clients)).transpose()?;
-        Acceptor::new(settings.clone(), self.store(sources)?, trust, &self.tickets)
+    ) -> Result<Acceptor, Vec<TlsError>> {
+        let now = SystemTime::now();
+        let store = shared(&self.stores, sources, || CertificateStore::load(sources.clone(), now));
+        let trust = clients.map(|clients| {
+            shared(&self.trusts, clients, || {
+                TrustStore::load(clients.clone(), now).map_err(|error| vec![error])
+            })
+        });
+        match (store, trust.transpose()) {
+            (Ok(store), Ok(trust)) => {
+                Acceptor::new(settings.clone(), store, trust, &self.tickets).map_err(|error| vec![error])
+            }
+            (store, trust) => {
+                let errors = store.err().into_iter().chain(trust.err()).flatten();
+                Err(errors.map(TlsError::Certificate).collect())
+            }
+        }
     }
 
     /// The TLS side of an upstream. One that a living upstream uses already is used again with its
@@ -116,22 +130,14 @@ impl Vault {
             }
         }
     }
-
-    fn store(&self, sources: &Sources) -> Result<Arc<CertificateStore>, TlsError> {
-        shared(&self.stores, sources, || Ok(CertificateStore::load(sources.clone(), SystemTime::now())?))
-    }
-
-    fn trust(&self, sources: &TrustSources) -> Result<Arc<TrustStore>, TlsError> {
-        shared(&self.trusts, sources, || Ok(TrustStore::load(sources.clone(), SystemTime::now())?))
-    }
 }
 
 /// The living value of that key, or a new one; the lock is not held while it is made.
-fn shared<K: Clone + Eq + Hash, V>(
+fn shared<K: Clone + Eq + Hash, V, E>(
     map: &Mutex<HashMap<K, Weak<V>>>,
     key: &K,
-    make: impl FnOnce() -> Result<V, TlsError>,
-) -> Result<Arc<V>, TlsError> {
+    make: impl FnOnce() -> Result<V, E>,
+) -> Result<Arc<V>, E> {
     let known = lock(map).get(key).and_then(Weak::upgrade);
     if let Some(value) = known {
         return Ok(value);

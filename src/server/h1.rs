@@ -432,7 +432,7 @@ mod tests {
         let registry = Registry::new(1, []);
         let means = Means {
             registry: &registry,
-            acceptor: &|_, _| Err("no TLS here".to_owned()),
+            acceptor: &|_, _| Err(vec![(0..0, "no TLS here".to_owned())]),
             connector: &|_, _| Ok(None),
         };
         let live = Live::new(build(config, None, &means).unwrap());

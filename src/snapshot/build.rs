@@ -42,9 +42,9 @@ pub type MakeConnector<'a> =
 /// What is wrong, and where it is written.
 pub type Misplaced = (Range<usize>, String);
 
-/// Makes the TLS side of a listener; the message says why it can not be.
+/// Makes the TLS side of a listener, or says all that is wrong with it, each with its place.
 pub type MakeAcceptor<'a> =
-    dyn Fn(&config::listener::Tls, &config::Listener) -> Result<Arc<Acceptor>, String> + 'a;
+    dyn Fn(&config::listener::Tls, &config::Listener) -> Result<Arc<Acceptor>, Vec<Misplaced>> + 'a;
 
 /// Compiles a configuration.
 ///
@@ -184,9 +184,14 @@ fn listeners(
         listeners.resize(listeners.len().max(number + 1), None);
         let tls = match &settings.tls {
             None => None,
-            Some(tls) => match errors.check(tls.span(), (means.acceptor)(tls.get_ref(), settings)) {
-                None => continue,
-                acceptor => acceptor,
+            Some(tls) => match (means.acceptor)(tls.get_ref(), settings) {
+                Ok(acceptor) => Some(acceptor),
+                Err(found) => {
+                    for (place, message) in found {
+                        errors.add(if place.is_empty() { tls.span() } else { place }, &message);
+                    }
+                    continue;
+                }
             },
         };
         let counted = means.registry.listener(name);

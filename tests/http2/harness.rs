@@ -65,7 +65,7 @@ impl Proxy {
         let registry = Arc::new(Registry::new(1, Reason::ALL.iter().map(|reason| reason.name())));
         let means = Means {
             registry: &registry,
-            acceptor: &|_, _| Err("no TLS here".to_owned()),
+            acceptor: &|_, _| Err(vec![(0..0, "no TLS here".to_owned())]),
             connector: &|_, _| Ok(None),
         };
         let snapshot = build(config, None, &means).unwrap_or_else(|report| panic!("{report}"));

@@ -19,7 +19,8 @@ fn folder() -> TempDir {
 
 fn load(files: &[&Files]) -> Result<CertificateStore, CertificateError> {
     let files = files.iter().map(|one| (*one).clone()).collect();
-    CertificateStore::load(Sources { files, ..Sources::default() }, year(2030))
+    let store = CertificateStore::load(Sources { files, ..Sources::default() }, year(2030));
+    store.map_err(|mut errors| errors.remove(0))
 }
 
 fn chosen(store: &CertificateStore, name: Option<&str>) -> CertificateDer<'static> {
@@ -104,7 +105,7 @@ fn an_expired_certificate_is_refused_with_its_date() {
     let folder = folder();
     let files = write(folder.path(), "old", &issue(&["a.test"]));
     let sources = Sources { files: vec![files], ..Sources::default() };
-    let error = CertificateStore::load(sources, year(2041)).unwrap_err();
+    let error = CertificateStore::load(sources, year(2041)).unwrap_err().remove(0);
     assert!(error.to_string().contains("2040-01-01"), "{error}");
 }
 

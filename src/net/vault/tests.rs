@@ -41,7 +41,7 @@ fn a_reload_keeps_a_certificate_whose_file_was_spoiled() {
     std::fs::write(&files.cert, "spoiled").unwrap();
     vault.acceptor(&settings(), &sources, None).unwrap();
     drop(living);
-    let error = vault.acceptor(&settings(), &sources, None).unwrap_err();
+    let error = vault.acceptor(&settings(), &sources, None).unwrap_err().remove(0);
     assert!(matches!(error, TlsError::Certificate(_)), "nobody uses it any more: {error}");
 }
 
@@ -59,7 +59,7 @@ fn certificates_end_with_their_last_listener() {
 
 #[test]
 fn a_listener_without_any_certificate_is_refused() {
-    let error = Vault::new().unwrap().acceptor(&settings(), &Sources::default(), None).unwrap_err();
+    let error = Vault::new().unwrap().acceptor(&settings(), &Sources::default(), None).unwrap_err().remove(0);
     assert!(error.to_string().contains("needs a certificate"), "{error}");
 }
 
