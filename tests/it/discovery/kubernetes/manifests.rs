@@ -37,7 +37,11 @@ fn place(document: &str) -> (String, String) {
         version => version,
     };
     let root = if version == "v1" { "/api/v1".to_owned() } else { format!("/apis/{version}") };
-    let plural = format!("{}s", value(document, "kind").to_lowercase());
+    let kind = value(document, "kind").to_lowercase();
+    let plural = match kind.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{kind}s"),
+    };
     let path = match value(document, "  namespace") {
         "" => format!("{root}/{plural}"),
         namespace => format!("{root}/namespaces/{namespace}/{plural}"),
@@ -100,6 +104,25 @@ fn the_shipped_role_is_what_discovery_needs() {
     let proxy = proxy(&users);
     wait_until("the slice is read", || known(&proxy) == 1);
     assert_eq!(failures(&proxy, "denied"), 0.0);
+}
+
+#[test]
+fn the_admin_port_of_the_shipped_configuration_is_open_to_one_namespace_only() {
+    let documents = documents();
+    let of_kind = |kind: &str| {
+        let mut found = documents.iter().filter(|text| value(text, "kind") == kind);
+        found.next().unwrap_or_else(|| panic!("no {kind} is shipped"))
+    };
+    assert!(of_kind("ConfigMap").contains("bind = \"0.0.0.0:9901\""));
+    let policy = of_kind("NetworkPolicy");
+    let label = "app.kubernetes.io/name: tidegate";
+    assert!(policy.contains(label) && of_kind("Deployment").contains(label));
+    let rules: Vec<&str> = policy.split("\n    - ports:\n").skip(1).collect();
+    assert_eq!(rules.len(), 2, "{policy}");
+    for rule in rules {
+        let is_open = !rule.contains("from:");
+        assert_eq!(is_open, rule.contains("port: 8080"), "{rule}");
+    }
 }
 
 #[test]
