@@ -1,5 +1,6 @@
 //! `include = ["conf.d/*.toml"]`: which files belong to a configuration.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -27,13 +28,18 @@ pub(super) fn read_included(sources: &mut Sources, env: &Environment<'_>, wrong:
         }
     }
     paths.sort_by(|(a, _), (b, _)| a.cmp(b));
-    paths.dedup_by(|(a, _), (b, _)| a == b);
-    for (path, span) in paths.into_iter().filter(|(path, _)| *path != main_path) {
+    let mut seen = HashSet::from([identity(&main_path)]);
+    for (path, span) in paths.into_iter().filter(|(path, _)| seen.insert(identity(path))) {
         match std::fs::read_to_string(&path) {
             Ok(text) => sources.push(path, text),
             Err(error) => wrong.push((span.span(), format!("`{}` can not be read: {error}", path.display()))),
         }
     }
+}
+
+/// What tells that two paths lead to one file: the way without links and dots, if there is one.
+fn identity(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// The strings of the main file's `include`; anything else there is an error of the reader.

@@ -138,6 +138,19 @@ fn included_files_are_merged_in_the_order_of_their_names() {
 }
 
 #[test]
+fn a_file_that_patterns_find_under_several_names_is_read_once() {
+    let files = directory(&[
+        (
+            "inc/proxy.toml",
+            "include = [\"../inc/*.toml\", \"./a.toml\"]\n[listener.web]\nbind = \"127.0.0.1:80\"\n",
+        ),
+        ("inc/a.toml", "[[route]]\nname = \"a\"\nrespond = {}\n"),
+    ]);
+    let config = load(&files.path().join("inc/proxy.toml")).map_err(|report| report.to_string());
+    assert_eq!(config.expect("all is valid").sources.paths().count(), 2);
+}
+
+#[test]
 fn an_error_names_the_included_file() {
     let files = directory(&[
         ("proxy.toml", MAIN),
