@@ -75,6 +75,28 @@ where
     })
 }
 
+/// The same, where one empty string means that there is none.
+pub fn none_one_or_many<'de, D, T>(deserializer: D) -> Result<Vec<Spanned<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let items = Spanned::<Items<Filled<T>>>::deserialize(deserializer)?;
+    let span = items.span();
+    match items.into_inner() {
+        Items::One(Filled(item)) => Ok(item.map(|item| Spanned::new(span, item)).into_iter().collect()),
+        Items::Many(items) => {
+            let filled = |item: Spanned<Filled<T>>| {
+                let span = item.span();
+                // Within a list it is an item like others, and says itself whether it is one.
+                let value = item.into_inner().0.map_or_else(|| T::deserialize("".into_deserializer()), Ok);
+                value.map(|value| Spanned::new(span, value))
+            };
+            items.into_iter().map(filled).collect()
+        }
+    }
+}
+
 enum Items<T> {
     One(T),
     Many(Vec<Spanned<T>>),
@@ -209,6 +231,22 @@ mod tests {
         let many: Lists = toml::from_str("names = [\"a\"]").expect("a list");
         assert_eq!(one.names, many.names);
         assert_eq!((one.names[0].span(), many.names[0].span()), (8..11, 9..12));
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Optional {
+        #[serde(deserialize_with = "none_one_or_many")]
+        hosts: Vec<Spanned<std::net::IpAddr>>,
+    }
+
+    #[test]
+    fn an_empty_string_may_mean_that_a_list_is_empty_and_is_no_item_of_one() {
+        let read = |hosts: &str| toml::from_str::<Optional>(&format!("hosts = {hosts}"));
+        assert_eq!(read("\"\"").expect("none").hosts.len(), 0);
+        assert_eq!(read("[]").expect("none").hosts.len(), 0);
+        assert_eq!(read("\"::1\"").expect("one").hosts[0].span(), 8..13);
+        assert_eq!(read("[\"::1\", \"::2\"]").expect("two").hosts[1].span(), 16..21);
+        assert!(read("[\"::1\", \"\"]").is_err());
     }
 
     #[derive(Debug, Deserialize)]

@@ -31,8 +31,8 @@ pub struct Settings {
     /// Hosts. Default: empty = any.
     #[serde(deserialize_with = "tagged::one_or_many")]
     pub host: Vec<Spanned<HostPattern>>,
-    /// Server names of TLS, for listeners in tcp mode only. Default: empty = any.
-    #[serde(deserialize_with = "tagged::one_or_many")]
+    /// Server names of TLS, for listeners in tcp mode only. Default: "" = any.
+    #[serde(deserialize_with = "tagged::none_one_or_many")]
     pub sni: Vec<Spanned<HostPattern>>,
     /// Paths. Default: empty = any.
     #[serde(deserialize_with = "tagged::one_or_many")]
