@@ -158,8 +158,10 @@ impl Bound {
     /// # Errors
     /// What the system says, which it does not where the address was bound.
     pub fn listen(&self) -> io::Result<()> {
-        let late = self.sockets.iter().filter(|_| self.stage == Stage::Bound);
-        late.map(Listener::listen).collect()
+        match self.stage {
+            Stage::Bound => self.sockets.iter().try_for_each(Listener::listen),
+            Stage::Listening => Ok(()),
+        }
     }
 }
 

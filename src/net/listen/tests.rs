@@ -175,7 +175,7 @@ fn a_socket_whose_queue_is_full_is_in_use_and_not_waited_for() {
     };
     let _waiting: Vec<_> = std::iter::repeat_with(fill).map_while(Result::ok).take(100).collect();
 
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
     let address = Address::Unix(path.clone());
     std::thread::spawn(move || tell.send(bind(&address, 1, &none())));
     let error = told.recv_timeout(std::time::Duration::from_secs(10)).expect("it waits").unwrap_err();
