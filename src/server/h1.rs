@@ -49,8 +49,8 @@ pub(super) fn resume(resting: Resting) -> impl Future<Output = ()> {
 
 /// One request after another.
 ///
-/// Not an `async fn`: that would keep the room of its arguments beside what is made of them, and
-/// an open connection is to be small.
+/// Not an `async fn`: an open connection is to be small.
+#[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
 fn converse(
     mut visit: Visit,
     mut connection: Connection,
