@@ -157,7 +157,7 @@ fn an_expired_list_or_a_broken_authority_is_no_configuration() {
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
     let said = check("client_auth = \"required\", client_ca = \"ca.pem\", client_crl = \"old.crl\"");
-    assert!(said.contains("proxy.toml:3:7") && said.contains("expired on 2024-12-31"), "{said}");
+    assert!(said.contains("proxy.toml:3:91") && said.contains("expired on 2024-12-31"), "{said}");
     let said = check("client_auth = \"required\", client_ca = \"old.crl\"");
     assert!(said.contains("BEGIN CERTIFICATE"), "{said}");
     let said = check("client_auth = \"required\", client_ca = \"ca.pem\", client_crl = \"ca.pem\"");
