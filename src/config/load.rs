@@ -45,14 +45,21 @@ fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> ConfigError {
 /// # Errors
 /// All errors of all files; a configuration with an error is never returned.
 pub fn parse(text: &str, file: &Path, env: &Environment<'_>) -> Result<Config, Report> {
+    let text: Arc<str> = text.into();
     let mut sources = Sources::default();
-    sources.push(file.to_owned(), text.to_owned());
-    let mut wrong = Vec::new();
-    include::read_included(&mut sources, env, &mut wrong);
+    sources.push(file.to_owned(), text.clone());
+    let (mut wrong, mut syntax) = (Vec::new(), Vec::new());
+    let main = parse_file(&text, 0, &mut syntax);
+    include::read_included(&main, file, &mut sources, env, &mut wrong);
+    let included = sources.files().iter().skip(1);
+    let included = included.map(|file| parse_file(&file.text, file.base, &mut syntax));
+    let mut trees: Vec<DeTable<'_>> = std::iter::once(main).chain(included).collect();
+    if !syntax.is_empty() {
+        wrong.append(&mut syntax);
+        return Err(report(&sources, wrong));
+    }
 
     let mut holes = Holes::default();
-    let trees = parse_files(&sources, &mut wrong);
-    let Some(mut trees) = trees else { return Err(report(&sources, wrong)) };
     let names = names(&trees);
     for (file, tree) in sources.files().iter().zip(&mut trees) {
         let directory = file.path.parent().unwrap_or(Path::new(""));
@@ -77,17 +84,11 @@ fn report(sources: &Sources, wrong: Vec<Wrong>) -> Report {
     Report::new(wrong.into_iter().map(|(span, message)| sources.error(span, message)).collect())
 }
 
-/// The trees of all files, with spans that count over all of them; `None` when one is no TOML.
-fn parse_files<'s>(sources: &'s Sources, wrong: &mut Vec<Wrong>) -> Option<Vec<DeTable<'s>>> {
-    let mut trees = Vec::new();
-    let mut is_broken = false;
-    for file in sources.files() {
-        let (tree, errors) = DeTable::parse_recoverable(&file.text);
-        is_broken |= !errors.is_empty();
-        wrong.extend(syntax_errors(&errors, &file.text, file.base));
-        trees.push(tree::shift(tree.into_inner(), file.base));
-    }
-    (!is_broken).then_some(trees)
+/// The tree of a file, with spans that count over all files; of a file that is no TOML what can be read.
+fn parse_file<'s>(text: &'s str, base: usize, syntax: &mut Vec<Wrong>) -> DeTable<'s> {
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    syntax.extend(syntax_errors(&errors, text, base));
+    tree::shift(tree.into_inner(), base)
 }
 
 /// One error for each line: what follows a mistake on its line only repeats it.
