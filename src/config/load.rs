@@ -65,8 +65,8 @@ pub fn parse(text: &str, file: &Path, env: &Environment<'_>) -> Result<Config, R
         let directory = file.path.parent().unwrap_or(Path::new(""));
         prepare_file(tree, directory, env, &mut wrong, &mut holes);
     }
-    let tree = merge(trees, &sources, &mut wrong);
-    let config = read::read(&tree, &mut wrong, &mut holes);
+    let mut tree = merge(trees, &sources, &mut wrong);
+    let config = read::read(&mut tree, &mut wrong, &mut holes);
     if let Some(config) = &config {
         check::check(
             config,

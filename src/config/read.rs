@@ -1,16 +1,16 @@
 //! From the tree to a [`Config`]: every error is recorded and cut out, until the rest can be read.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde::Deserialize;
 use toml::Spanned;
-use toml::de::{DeTable, Error};
+use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 
 use super::Config;
 use super::message::{self, Meaning};
 use super::tree::{self, Step};
+use crate::route::Settings;
 
 /// What is wrong at which bytes.
 pub(super) type Wrong = (Range<usize>, String);
@@ -39,17 +39,49 @@ impl Holes {
     }
 }
 
-/// Reads what can be read; without a result nothing could be cut out to go on.
-pub(super) fn read(tree: &DeTable<'_>, wrong: &mut Vec<Wrong>, holes: &mut Holes) -> Option<Config> {
-    let mut tree = Cow::Borrowed(tree);
+/// Reads what can be read; without a result nothing could be cut out to go on. Only what is wrong
+/// in routes leaves the tree itself.
+pub(super) fn read(tree: &mut DeTable<'_>, wrong: &mut Vec<Wrong>, holes: &mut Holes) -> Option<Config> {
     let mut guessed = Vec::new();
+    let routes = read_routes(tree, &mut guessed, wrong, holes)?;
+    let entries = tree.iter().filter(|(key, value)| !are_routes(key.get_ref(), value.get_ref()));
+    let mut tree: DeTable<'_> = entries.map(|(key, value)| (key.clone(), value.clone())).collect();
     loop {
         // Nothing but the elements that are cut out bounds the loop, and each turn cuts out one.
-        match Config::deserialize(toml::Deserializer::from(Spanned::new(0..0, (*tree).clone()))) {
-            Ok(config) => return Some(config),
-            Err(error) => cut_out(tree.to_mut(), &error, &mut guessed, wrong, holes)?,
+        match Config::deserialize(toml::Deserializer::from(Spanned::new(0..0, tree.clone()))) {
+            Ok(config) => return Some(Config { routes, ..config }),
+            Err(error) => cut_out(&mut tree, &error, &mut guessed, wrong, holes)?,
         }
     }
+}
+
+/// Whether these are routes in their right shape.
+fn are_routes(key: &str, value: &DeValue<'_>) -> bool {
+    key == ROUTES && value.is_array()
+}
+
+/// The key of the routes.
+const ROUTES: &str = "route";
+
+/// Reads each route for itself: a copy of all of them at once costs as much as parsing them.
+fn read_routes(
+    tree: &mut DeTable<'_>,
+    guessed: &mut Vec<Vec<Step>>,
+    wrong: &mut Vec<Wrong>,
+    holes: &mut Holes,
+) -> Option<Vec<Spanned<Settings>>> {
+    fn items<'t, 'a>(tree: &'t DeTable<'a>) -> &'t [Spanned<DeValue<'a>>] {
+        tree.get(ROUTES).and_then(|value| value.get_ref().as_array()).map_or(&[], |items| items)
+    }
+    let mut routes = Vec::with_capacity(items(tree).len());
+    while let Some(item) = items(tree).get(routes.len()) {
+        match Spanned::deserialize(ValueDeserializer::from(item.clone())) {
+            Ok(route) => routes.push(route),
+            // Something of the item is cut out, or all of it: then the next one takes its place.
+            Err(error) => cut_out(tree, &error, guessed, wrong, holes)?,
+        }
+    }
+    Some(routes)
 }
 
 /// Records an error and removes what holds it; `None` when there is nothing to remove.

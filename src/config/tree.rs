@@ -55,11 +55,7 @@ pub(super) fn walk<'a>(table: &mut DeTable<'a>, visit: &mut dyn FnMut(Visit<'_, 
 
 /// The same for the values at keys such as "listener.*.bind" only; `*` is any key, elements of an
 /// array stand under the key of the array. What lies elsewhere costs nothing.
-pub(super) fn walk_at<'a>(
-    table: &mut DeTable<'a>,
-    keys: &str,
-    visit: &mut dyn FnMut(Visit<'_, 'a>) -> Keep,
-) {
+pub(super) fn walk_at<'a>(table: &mut DeTable<'a>, keys: &str, visit: &mut dyn FnMut(Visit<'_, 'a>) -> Keep) {
     let keys: Vec<&str> = keys.split('.').collect();
     Walk { visit }.table(table, Keys::Rest(&keys), Place::default());
 }

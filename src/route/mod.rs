@@ -127,7 +127,7 @@ impl Table {
         let mut routes = Vec::new();
         let mut conditions = Vec::new();
         for (number, entry) in (0..).zip(entries) {
-            check_captures(number, &entry.settings.path)?;
+            Table::check(number, entry.settings)?;
             let own = Conditions::new(entry.settings, entry.listeners);
             if entry.serves == Serves::Requests {
                 routes.push((Reverse(own.count()), number, entry.settings));
@@ -152,6 +152,18 @@ impl Table {
         Ok(Table { conditions: conditions.into(), candidates: candidates.into(), tiers })
     }
 
+    /// Whether a route is within the limits of a table.
+    ///
+    /// # Errors
+    /// [`TableError`] when it is not.
+    pub fn check(route: u32, settings: &Settings) -> Result<(), TableError> {
+        let mut paths = settings.path.iter().map(Spanned::get_ref);
+        match paths.find(|path| path.captures().len() > MAX_CAPTURES) {
+            Some(path) => Err(TableError::TooManyCaptures { route, path: path.to_string() }),
+            None => Ok(()),
+        }
+    }
+
     /// Whether any route is for this host, whatever else it asks for.
     pub fn knows_host(&self, host: &[u8]) -> bool {
         self.tiers.iter().any(|hosts| hosts.find(host, |_| Some(())).is_some())
@@ -174,13 +186,6 @@ impl Table {
             None => captures,
         };
         Some(Match { route: candidate.route, captures })
-    }
-}
-
-fn check_captures(route: u32, paths: &[Spanned<PathPattern>]) -> Result<(), TableError> {
-    match paths.iter().map(Spanned::get_ref).find(|path| path.captures().len() > MAX_CAPTURES) {
-        Some(path) => Err(TableError::TooManyCaptures { route, path: path.to_string() }),
-        None => Ok(()),
     }
 }
 

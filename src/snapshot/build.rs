@@ -66,17 +66,17 @@ pub fn build(config: Config, previous: Option<&Snapshot>, means: &Means<'_>) -> 
             let number = means.registry.route(&name);
             let compiled = route(settings.get_ref(), &numbers, &middlewares);
             let (action, middlewares, rewrite) = errors.check(settings.span(), compiled)?;
-            let Settings { host_header, upgrade, timeouts, retry, .. } = settings.get_ref().clone();
+            let settings = settings.get_ref();
             Some(Route {
                 name: name.into(),
                 number,
                 action,
                 middlewares,
                 rewrite,
-                host_header,
-                upgrade,
-                timeouts,
-                retry,
+                host_header: settings.host_header.clone(),
+                upgrade: settings.upgrade,
+                timeouts: settings.timeouts,
+                retry: settings.retry.clone(),
             })
         })
         .collect();

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use crate::units::{self, UnitError};
 
 /// Which hosts a route takes, in lower case and without a port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {
     /// "api.example.com".
     Exact(String),
