@@ -12,7 +12,7 @@ use super::planned;
 use super::prepare::{self, Environment};
 use super::read::{self, Holes, Wrong};
 use super::report::{ConfigError, Report};
-use super::source::Sources;
+use super::source::{SourceFile, Sources};
 use super::tree;
 use super::{Config, include};
 
@@ -53,7 +53,7 @@ pub fn parse(text: &str, file: &Path, env: &Environment<'_>) -> Result<Config, R
     include::read_included(&main, file, &mut sources, env, &mut wrong);
     let included = sources.files().iter().skip(1);
     let included = included.map(|file| parse_file(&file.text, file.base, &mut syntax));
-    let mut trees: Vec<DeTable<'_>> = std::iter::once(main).chain(included).collect();
+    let trees: Vec<DeTable<'_>> = std::iter::once(main).chain(included).collect();
     if !syntax.is_empty() {
         wrong.append(&mut syntax);
         return Err(report(&sources, wrong));
@@ -61,12 +61,12 @@ pub fn parse(text: &str, file: &Path, env: &Environment<'_>) -> Result<Config, R
 
     let mut holes = Holes::default();
     let names = names(&trees);
-    for (file, tree) in sources.files().iter().zip(&mut trees) {
-        let directory = file.path.parent().unwrap_or(Path::new(""));
-        prepare_file(tree, directory, env, &mut wrong, &mut holes);
-    }
-    let mut tree = merge(trees, &sources, &mut wrong);
-    let config = read::read(&mut tree, &mut wrong, &mut holes);
+    let mut tree = prepare_files(trees, &sources, env, &mut wrong, &mut holes);
+    let again = || {
+        let trees = sources.files().iter().map(|file| parse_file(&file.text, file.base, &mut Vec::new()));
+        prepare_files(trees.collect(), &sources, env, &mut Vec::new(), &mut Holes::default())
+    };
+    let config = read::read(&mut tree, again, &mut wrong, &mut holes);
     if let Some(config) = &config {
         check::check(
             config,
@@ -117,19 +117,35 @@ fn names(trees: &[DeTable<'_>]) -> check::Names {
     names
 }
 
+/// From the trees of the files to the one that is read.
+fn prepare_files<'s>(
+    mut trees: Vec<DeTable<'s>>,
+    sources: &Sources,
+    env: &Environment<'_>,
+    wrong: &mut Vec<Wrong>,
+    holes: &mut Holes,
+) -> DeTable<'s> {
+    for (file, tree) in sources.files().iter().zip(&mut trees) {
+        prepare_file(tree, file, env, wrong, holes);
+    }
+    merge(trees, sources, wrong)
+}
+
 /// Everything that happens to a file on its own.
 fn prepare_file(
     tree: &mut DeTable<'_>,
-    directory: &Path,
+    file: &SourceFile,
     env: &Environment<'_>,
     wrong: &mut Vec<Wrong>,
     holes: &mut Holes,
 ) {
-    for (span, owner, message) in prepare::expand(tree, env) {
-        holes.anywhere(owner);
-        wrong.push((span, message));
+    if prepare::may_have_variables(&file.text) {
+        for (span, owner, message) in prepare::expand(tree, env) {
+            holes.anywhere(owner);
+            wrong.push((span, message));
+        }
     }
-    prepare::resolve_paths(tree, directory);
+    prepare::resolve_paths(tree, &directory_of(&file.path));
     for refused in planned::refuse(tree) {
         holes.anywhere(refused.owner);
         wrong.push((refused.span, refused.message));

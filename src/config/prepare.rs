@@ -17,7 +17,7 @@ pub(super) fn expand(tree: &mut DeTable<'_>, env: &Environment<'_>) -> Vec<(Rang
     tree::walk(tree, &mut |visit| {
         let span = visit.value.span();
         let DeValue::String(text) = visit.value.get_mut() else { return Keep::Yes };
-        if !may_have_variable(text) {
+        if !text.contains("${") {
             return Keep::Yes;
         }
         match expand_text(text, env) {
@@ -34,9 +34,9 @@ pub(super) fn expand(tree: &mut DeTable<'_>, env: &Environment<'_>) -> Vec<(Rang
     errors
 }
 
-/// Nearly every text has no `$`, which is found out much quicker than where "${" is.
-fn may_have_variable(text: &str) -> bool {
-    memchr::memchr(b'$', text.as_bytes()).is_some() && text.contains("${")
+/// Whether a string of this file can have a variable: its `$` is written as it is, or as an escape.
+pub(super) fn may_have_variables(file: &str) -> bool {
+    memchr::memchr2(b'$', b'\\', file.as_bytes()).is_some()
 }
 
 /// One string with the environment's values in it.
