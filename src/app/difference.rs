@@ -12,7 +12,8 @@ use crate::config::Config;
 pub(super) fn between(old: &Config, new: &Config) -> String {
     let mut changes = Vec::new();
     compare("listener", &by_name(&old.listeners), &by_name(&new.listeners), &mut changes);
-    compare("route", &routes(old), &routes(new), &mut changes);
+    let same: Vec<bool> = old.routes.iter().zip(&new.routes).map(|(old, new)| old == new).collect();
+    compare("route", &routes(old, &same), &routes(new, &same), &mut changes);
     compare("middleware", &by_name(&old.middlewares), &by_name(&new.middlewares), &mut changes);
     compare("upstream", &by_name(&old.upstreams), &by_name(&new.upstreams), &mut changes);
     for (table, same) in [
@@ -34,9 +35,10 @@ fn by_name<T>(table: &BTreeMap<Spanned<String>, T>) -> ByName<'_, T> {
     table.iter().map(|(name, value)| (name.get_ref().into(), value)).collect()
 }
 
-fn routes(config: &Config) -> ByName<'_, crate::route::Settings> {
-    let named = config.routes.iter().enumerate();
-    named.map(|(place, route)| (config.route_name(place), route.get_ref())).collect()
+/// The routes but those that are the same at the same place, as most are.
+fn routes<'c>(config: &'c Config, same: &[bool]) -> ByName<'c, crate::route::Settings> {
+    let places = config.routes.iter().enumerate().filter(|(place, _)| same.get(*place) != Some(&true));
+    places.map(|(place, route)| (config.route_name(place), route.get_ref())).collect()
 }
 
 /// Adds the changes of one table: first what is new or other, then what is gone, each by name.
