@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::RunError;
@@ -106,7 +107,8 @@ impl Process {
         let state = State::new(live.clone(), registry.clone(), team.clone(), access.clone(), log, asks);
         let gates = Default::default();
         let store = Store::new(state_directory(&live.load().config.server));
-        let mut reloader = Reloader { path, state: Arc::new(state), compiler, gates, admin: None, store };
+        let (state, retired) = (Arc::new(state), JoinSet::new());
+        let mut reloader = Reloader { path, state, compiler, gates, admin: None, store, retired };
         let mut threads = Vec::new();
         for (number, commands) in mailboxes.into_iter().enumerate() {
             let (live, shard, access) = (live.clone(), registry.shard(number), Batch::new(access.clone()));

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rustc_hash::FxHasher;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{sleep, timeout};
 use toml::Spanned;
 
 use super::difference;
@@ -122,6 +122,9 @@ fn connector_settings(protocol: upstream::Protocol, tls: &upstream::Tls) -> conn
 /// How long a new configuration waits for its endpoints to be found.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a snapshot that was replaced is kept: most of its requests end in that time.
+const RETIREMENT: Duration = Duration::from_millis(50);
+
 /// Handshakes at one time unless a listener says otherwise: some tens of megabytes, and more than
 /// two thousand a second when each takes a second on a slow network.
 const HANDSHAKES: u32 = 4096;
@@ -189,6 +192,8 @@ pub(super) struct Reloader {
     pub admin: Option<OpenAdmin>,
     /// Where endpoints that were discovered outlive the process.
     pub store: Store,
+    /// Snapshots that are not current any more.
+    pub retired: JoinSet<()>,
 }
 
 /// The admin listener that is open.
@@ -234,7 +239,8 @@ impl Reloader {
         let Ok(config) = loaded else { return Ok(self.state.live.generation()) };
         let config = config?;
         let previous = self.state.live.load();
-        if config == previous.config {
+        // Texts first: nearly always that settles it.
+        if config.sources == previous.config.sources && config == previous.config {
             tracing::info!(generation = %previous.generation, "configuration unchanged");
             self.state.accepted();
             return Ok(previous.generation);
@@ -254,7 +260,19 @@ impl Reloader {
             tracing::warn!("server.state_dir takes effect at the next start");
         }
         self.state.accepted();
+        self.retire(previous);
         Ok(snapshot.generation)
+    }
+
+    /// Drops a snapshot a moment later and on another thread: thousands of routes take milliseconds,
+    /// which are missed where a reload is answered and where the last of its requests ends.
+    fn retire(&mut self, snapshot: Arc<Snapshot>) {
+        while self.retired.try_join_next().is_some() {}
+        self.retired.spawn(async move {
+            sleep(RETIREMENT).await;
+            // At the end of the process there is no such thread any more: then it is dropped here.
+            let _ = tokio::task::spawn_blocking(move || drop(snapshot)).await;
+        });
     }
 
     /// The first snapshot: as a reload, but with nothing before it.
