@@ -124,8 +124,10 @@ impl Table {
     /// # Errors
     /// [`TableError`] when a pattern is past a limit.
     pub fn new<'a>(entries: impl IntoIterator<Item = Entry<'a>>) -> Result<Table, TableError> {
-        let mut routes = Vec::new();
-        let mut conditions = Vec::new();
+        let entries = entries.into_iter();
+        let count = entries.size_hint().0;
+        let mut routes = Vec::with_capacity(count);
+        let mut conditions = Vec::with_capacity(count);
         for (number, entry) in (0..).zip(entries) {
             Table::check(number, entry.settings)?;
             let own = Conditions::new(entry.settings, entry.listeners);
@@ -136,7 +138,7 @@ impl Table {
         }
         // Each list in an index then has the routes with more conditions first.
         routes.sort_by_key(|(count, number, _)| (*count, *number));
-        let mut candidates = Vec::new();
+        let mut candidates = Vec::with_capacity(count);
         let mut tiers: BTreeMap<Reverse<i32>, HostIndex<PathIndex>> = BTreeMap::new();
         for (_, route, settings) in routes {
             let hosts = tiers.entry(Reverse(settings.priority)).or_default();
