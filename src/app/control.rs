@@ -122,8 +122,8 @@ impl Process {
         let state = State::new(live.clone(), registry.clone(), team.clone(), access.clone(), log, asks);
         let gates = Default::default();
         let store = Store::new(state_directory(&live.load().config.server));
-        let (state, admins) = (Arc::new(state), JoinSet::new());
-        let mut reloader = Reloader { path, state, compiler, gates, admin: None, admins, store };
+        let (state, admins, retired) = (Arc::new(state), JoinSet::new(), JoinSet::new());
+        let mut reloader = Reloader { path, state, compiler, gates, admin: None, admins, store, retired };
         let mut threads = Vec::new();
         for (number, commands) in mailboxes.into_iter().enumerate() {
             let (live, shard, access) = (live.clone(), registry.shard(number), Batch::new(access.clone()));

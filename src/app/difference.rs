@@ -1,7 +1,9 @@
 //! What a reload has changed, in one line.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use rustc_hash::FxHashMap;
 use toml::Spanned;
 
 use crate::config::Config;
@@ -10,7 +12,8 @@ use crate::config::Config;
 pub(super) fn between(old: &Config, new: &Config) -> String {
     let mut changes = Vec::new();
     compare("listener", &by_name(&old.listeners), &by_name(&new.listeners), &mut changes);
-    compare("route", &routes(old), &routes(new), &mut changes);
+    let same: Vec<bool> = old.routes.iter().zip(&new.routes).map(|(old, new)| old == new).collect();
+    compare("route", &routes(old, &same), &routes(new, &same), &mut changes);
     compare("middleware", &by_name(&old.middlewares), &by_name(&new.middlewares), &mut changes);
     compare("upstream", &by_name(&old.upstreams), &by_name(&new.upstreams), &mut changes);
     for (table, same) in [
@@ -26,30 +29,29 @@ pub(super) fn between(old: &Config, new: &Config) -> String {
     if changes.is_empty() { "nothing".to_owned() } else { changes.join(", ") }
 }
 
-fn by_name<T>(table: &BTreeMap<Spanned<String>, T>) -> BTreeMap<String, &T> {
-    table.iter().map(|(name, value)| (name.get_ref().clone(), value)).collect()
+type ByName<'c, T> = FxHashMap<Cow<'c, str>, &'c T>;
+
+fn by_name<T>(table: &BTreeMap<Spanned<String>, T>) -> ByName<'_, T> {
+    table.iter().map(|(name, value)| (name.get_ref().into(), value)).collect()
 }
 
-fn routes(config: &Config) -> BTreeMap<String, &crate::route::Settings> {
-    let named = config.routes.iter().enumerate();
-    named.map(|(place, route)| (config.route_name(place), route.get_ref())).collect()
+/// The routes but those that are the same at the same place, as most are.
+fn routes<'c>(config: &'c Config, same: &[bool]) -> ByName<'c, crate::route::Settings> {
+    let places = config.routes.iter().enumerate().filter(|(place, _)| same.get(*place) != Some(&true));
+    places.map(|(place, route)| (config.route_name(place), route.get_ref())).collect()
 }
 
-fn compare<T: PartialEq>(
-    kind: &str,
-    old: &BTreeMap<String, &T>,
-    new: &BTreeMap<String, &T>,
-    changes: &mut Vec<String>,
-) {
-    for (name, value) in new {
-        match old.get(name) {
-            None => changes.push(format!("+{kind} {name}")),
-            Some(before) if before != value => changes.push(format!("~{kind} {name}")),
-            Some(_) => {}
-        }
+/// Adds the changes of one table: first what is new or other, then what is gone, each by name.
+fn compare<T: PartialEq>(kind: &str, old: &ByName<'_, T>, new: &ByName<'_, T>, changes: &mut Vec<String>) {
+    let other = new.iter().filter_map(|(name, value)| match old.get(name) {
+        None => Some((name, '+')),
+        Some(before) => (before != value).then_some((name, '~')),
+    });
+    let gone = old.keys().filter(|name| !new.contains_key(*name)).map(|name| (name, '-'));
+    for mut found in [other.collect::<Vec<_>>(), gone.collect()] {
+        found.sort_unstable();
+        changes.extend(found.into_iter().map(|(name, sign)| format!("{sign}{kind} {name}")));
     }
-    let gone = old.keys().filter(|name| !new.contains_key(*name));
-    changes.extend(gone.map(|name| format!("-{kind} {name}")));
 }
 
 #[cfg(test)]

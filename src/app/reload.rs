@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxHasher;
+use rustc_hash::{FxHashSet, FxHasher};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::compile::Compiler;
 use super::difference;
@@ -30,6 +30,9 @@ use crate::upstream::Upstream;
 /// How long a new configuration waits for its endpoints to be found.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a snapshot that was replaced is kept: most of its requests end in that time.
+const RETIREMENT: Duration = Duration::from_millis(50);
+
 /// Replaces the snapshot.
 pub(super) struct Reloader {
     pub path: PathBuf,
@@ -41,6 +44,8 @@ pub(super) struct Reloader {
     pub admins: JoinSet<()>,
     /// Where endpoints that were discovered outlive the process.
     pub store: Store,
+    /// Snapshots that are not current any more.
+    pub retired: JoinSet<()>,
 }
 
 /// Why a file is read.
@@ -102,7 +107,8 @@ impl Reloader {
             let message = format!("the file could not be read, which is a defect of the proxy: {error}");
             Report::from(previous.config.sources.error(0..0, message))
         })??;
-        if config == previous.config {
+        // Texts first: nearly always that settles it.
+        if config.sources == previous.config.sources && config == previous.config {
             tracing::info!(generation = %previous.generation, "configuration unchanged");
             self.state.accepted();
             return Ok(previous.generation);
@@ -122,7 +128,19 @@ impl Reloader {
             tracing::warn!("server.state_dir takes effect at the next start");
         }
         self.state.accepted();
+        self.drop_later(previous);
         Ok(snapshot.generation)
+    }
+
+    /// Drops a snapshot a moment later and on another thread: thousands of routes take milliseconds,
+    /// which are missed where a reload is answered and where the last of its requests ends.
+    fn drop_later(&mut self, snapshot: Arc<Snapshot>) {
+        while self.retired.try_join_next().is_some() {}
+        self.retired.spawn(async move {
+            sleep(RETIREMENT).await;
+            // At the end of the process there is no such thread any more: then it is dropped here.
+            let _ = tokio::task::spawn_blocking(move || drop(snapshot)).await;
+        });
     }
 
     /// The first snapshot: as a reload, but with nothing before it.
@@ -219,7 +237,8 @@ impl Reloader {
     /// Ends the checks of all upstreams that do not go on: requests that run may keep them for hours,
     /// and what is asked of an endpoint now is no longer what they ask.
     fn retire(&self, next: &Snapshot) {
-        let goes_on = |old: &Arc<Upstream>| next.upstreams.iter().any(|new| Arc::ptr_eq(old, new));
+        let going_on: FxHashSet<*const Upstream> = next.upstreams.iter().map(Arc::as_ptr).collect();
+        let goes_on = |old: &Arc<Upstream>| going_on.contains(&Arc::as_ptr(old));
         let before = self.state.live.load();
         before.upstreams.iter().filter(|old| !goes_on(old)).for_each(|old| old.retire());
     }

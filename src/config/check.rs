@@ -1,8 +1,10 @@
 //! What needs more than one value to be wrong: references, duplicates, conflicts, emptiness.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use rustc_hash::FxHashMap;
 use toml::Spanned;
 use toml::de::DeTable;
 
@@ -131,7 +133,8 @@ fn names(config: &Config, findings: &mut Findings<'_>) {
             );
         }
     }
-    let mut seen: BTreeMap<String, Range<usize>> = BTreeMap::new();
+    let mut seen: FxHashMap<Cow<'_, str>, Range<usize>> = FxHashMap::default();
+    seen.reserve(config.routes.len());
     for (index, route) in config.routes.iter().enumerate() {
         let span = route.get_ref().name.as_ref().map_or(route.span(), Spanned::span);
         let name = config.route_name(index);

@@ -12,13 +12,17 @@ use super::prepare::{self, Environment};
 use super::read::Wrong;
 use super::source::Sources;
 
-/// Reads the files that the main file includes, in the order of their names.
-pub(super) fn read_included(sources: &mut Sources, env: &Environment<'_>, wrong: &mut Vec<Wrong>) {
-    let Some(main) = sources.files().first() else { return };
-    let directory = directory_of(&main.path);
-    let main_path = main.path.clone();
+/// Reads the files that the main file, whose tree this is, includes, in the order of their names.
+pub(super) fn read_included(
+    tree: &DeTable<'_>,
+    main_path: &Path,
+    sources: &mut Sources,
+    env: &Environment<'_>,
+    wrong: &mut Vec<Wrong>,
+) {
+    let directory = directory_of(main_path);
     let mut paths: Vec<(PathBuf, Spanned<()>)> = Vec::new();
-    for pattern in patterns(&main.text) {
+    for pattern in patterns(tree) {
         let span = pattern.span();
         // A variable that is not set is reported when the whole file is prepared.
         let Ok(text) = prepare::expand_text(pattern.get_ref(), env) else { continue };
@@ -28,7 +32,7 @@ pub(super) fn read_included(sources: &mut Sources, env: &Environment<'_>, wrong:
         }
     }
     paths.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let mut seen = HashSet::from([identity(&main_path)]);
+    let mut seen = HashSet::from([identity(main_path)]);
     for (path, span) in paths.into_iter().filter(|(path, _)| seen.insert(identity(path))) {
         match std::fs::read_to_string(&path) {
             Ok(text) => sources.push(path, text),
@@ -43,15 +47,10 @@ fn identity(path: &Path) -> PathBuf {
 }
 
 /// The strings of the main file's `include`; anything else there is an error of the reader.
-fn patterns(text: &str) -> Vec<Spanned<String>> {
-    let (tree, _) = DeTable::parse_recoverable(text);
-    let Some(DeValue::Array(items)) = tree.get_ref().get("include").map(Spanned::get_ref) else {
-        return Vec::new();
-    };
-    let strings = items
-        .iter()
-        .map(|item| item.get_ref().as_str().map(|text| Spanned::new(item.span(), text.to_owned())));
-    strings.flatten().collect()
+fn patterns<'t>(tree: &'t DeTable<'_>) -> impl Iterator<Item = Spanned<&'t str>> {
+    let items = tree.get("include").and_then(|value| value.get_ref().as_array());
+    let strings = |item: &'t Spanned<DeValue<'_>>| Some(Spanned::new(item.span(), item.get_ref().as_str()?));
+    items.into_iter().flat_map(|items| items.iter()).filter_map(strings)
 }
 
 /// The files of one pattern; `*` stands for any text within the file name, not for its first dot.

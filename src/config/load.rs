@@ -12,7 +12,7 @@ use super::planned;
 use super::prepare::{self, Environment};
 use super::read::{self, Holes, Wrong};
 use super::report::{ConfigError, Report};
-use super::source::Sources;
+use super::source::{SourceFile, Sources};
 use super::tree;
 use super::{Config, include};
 
@@ -45,22 +45,29 @@ fn not_text(path: &Path, error: &std::string::FromUtf8Error) -> ConfigError {
 /// # Errors
 /// All errors of all files; a configuration with an error is never returned.
 pub fn parse(text: &str, file: &Path, env: &Environment<'_>) -> Result<Config, Report> {
+    let text: Arc<str> = text.into();
     let mut sources = Sources::default();
-    sources.push(file.to_owned(), text.to_owned());
-    let mut wrong = Vec::new();
-    include::read_included(&mut sources, env, &mut wrong);
+    sources.push(file.to_owned(), text.clone());
+    let (mut wrong, mut syntax) = (Vec::new(), Vec::new());
+    let main = parse_file(&text, 0, &mut syntax);
+    include::read_included(&main, file, &mut sources, env, &mut wrong);
+    let included = sources.files().iter().skip(1);
+    let included = included.map(|file| parse_file(&file.text, file.base, &mut syntax));
+    let trees: Vec<DeTable<'_>> = std::iter::once(main).chain(included).collect();
+    if !syntax.is_empty() {
+        wrong.append(&mut syntax);
+        return Err(report(&sources, wrong));
+    }
 
     let mut holes = Holes::default();
-    let trees = parse_files(&sources, &mut wrong);
-    let Some(mut trees) = trees else { return Err(report(&sources, wrong)) };
     let names = names(&trees);
-    for (file, tree) in sources.files().iter().zip(&mut trees) {
-        let directory = file.path.parent().unwrap_or(Path::new(""));
-        prepare_file(tree, directory, env, &mut wrong, &mut holes);
-    }
-    let tree = merge(trees, &sources, &mut wrong);
-    let as_written = || parse_files(&sources, &mut Vec::new()).unwrap_or_default();
-    let config = read::read(&tree, &as_written, &mut wrong, &mut holes);
+    let mut tree = prepare_files(trees, &sources, env, &mut wrong, &mut holes);
+    let as_written = || -> Vec<DeTable<'_>> {
+        let files = sources.files().iter();
+        files.map(|file| parse_file(&file.text, file.base, &mut Vec::new())).collect()
+    };
+    let again = || prepare_files(as_written(), &sources, env, &mut Vec::new(), &mut Holes::default());
+    let config = read::read(&mut tree, &again, &as_written, &mut wrong, &mut holes);
     if let Some(config) = &config {
         check::check(
             config,
@@ -78,17 +85,11 @@ fn report(sources: &Sources, wrong: Vec<Wrong>) -> Report {
     Report::new(wrong.into_iter().map(|(span, message)| sources.error(span, message)).collect())
 }
 
-/// The trees of all files, with spans that count over all of them; `None` when one is no TOML.
-fn parse_files<'s>(sources: &'s Sources, wrong: &mut Vec<Wrong>) -> Option<Vec<DeTable<'s>>> {
-    let mut trees = Vec::new();
-    let mut is_broken = false;
-    for file in sources.files() {
-        let (tree, errors) = DeTable::parse_recoverable(&file.text);
-        is_broken |= !errors.is_empty();
-        wrong.extend(syntax_errors(&errors, &file.text, file.base));
-        trees.push(tree::shift(tree.into_inner(), file.base));
-    }
-    (!is_broken).then_some(trees)
+/// The tree of a file, with spans that count over all files; of a file that is no TOML what can be read.
+fn parse_file<'s>(text: &'s str, base: usize, syntax: &mut Vec<Wrong>) -> DeTable<'s> {
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    syntax.extend(syntax_errors(&errors, text, base));
+    tree::shift(tree.into_inner(), base)
 }
 
 /// One error for each line: what follows a mistake on its line only repeats it.
@@ -117,19 +118,35 @@ fn names(trees: &[DeTable<'_>]) -> check::Names {
     names
 }
 
+/// From the trees of the files to the one that is read.
+fn prepare_files<'s>(
+    mut trees: Vec<DeTable<'s>>,
+    sources: &Sources,
+    env: &Environment<'_>,
+    wrong: &mut Vec<Wrong>,
+    holes: &mut Holes,
+) -> DeTable<'s> {
+    for (file, tree) in sources.files().iter().zip(&mut trees) {
+        prepare_file(tree, file, env, wrong, holes);
+    }
+    merge(trees, sources, wrong)
+}
+
 /// Everything that happens to a file on its own.
 fn prepare_file(
     tree: &mut DeTable<'_>,
-    directory: &Path,
+    file: &SourceFile,
     env: &Environment<'_>,
     wrong: &mut Vec<Wrong>,
     holes: &mut Holes,
 ) {
-    for (span, owner, message) in prepare::expand(tree, env) {
-        holes.anywhere(owner);
-        wrong.push((span, message));
+    if prepare::may_have_variables(&file.text) {
+        for (span, owner, message) in prepare::expand(tree, env) {
+            holes.anywhere(owner);
+            wrong.push((span, message));
+        }
     }
-    prepare::resolve_paths(tree, directory);
+    prepare::resolve_paths(tree, &directory_of(&file.path));
     for refused in planned::refuse(tree) {
         holes.anywhere(refused.owner);
         wrong.push((refused.span, refused.message));

@@ -1,5 +1,6 @@
 //! proxy.toml as written: plain structs, one file per table, with the place of every reference.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -88,9 +89,9 @@ impl Config {
     }
 
     /// The name of the route at this place of the list: its own, or `route-N` counted from 1.
-    pub fn route_name(&self, index: usize) -> String {
+    pub fn route_name(&self, index: usize) -> Cow<'_, str> {
         let own = self.routes.get(index).and_then(|route| route.get_ref().name.as_ref());
-        own.map_or_else(|| format!("route-{}", index + 1), |name| name.get_ref().clone())
+        own.map_or_else(|| format!("route-{}", index + 1).into(), |name| name.get_ref().into())
     }
 }
 

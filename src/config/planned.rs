@@ -29,6 +29,13 @@ enum Rule {
     Feature(&'static str),
 }
 
+impl Planned {
+    /// The last key of the path.
+    fn key(&self) -> &'static str {
+        self.path.rsplit('.').next().unwrap_or_default()
+    }
+}
+
 #[cfg(not(feature = "kubernetes"))]
 use Rule::Feature;
 use Rule::{KeyUnless, TableWith, Values};
@@ -85,48 +92,46 @@ pub(super) struct Refused {
 /// Takes every planned key out of the tree and says which of them promise what does not work.
 pub(super) fn refuse(tree: &mut DeTable<'_>) -> Vec<Refused> {
     let mut refused = Vec::new();
-    tree::walk(tree, &mut |visit| {
-        let mut entries = PLANNED.iter().filter(|planned| matches(planned.path, visit.path));
-        let owner = visit.owner;
-        let mut refuse = |span, message| refused.push(Refused { span, owner, message });
-        let keeps = entries.all(|planned| match planned.rule {
-            KeyUnless(values) => {
-                let written = text_of(visit.value.get_ref());
-                if !written.is_some_and(|written| values.contains(&written.as_str())) {
-                    let name = visit.path.last().map_or("", String::as_str);
-                    refuse(visit.key.clone(), sentence(name));
-                }
-                false
-            }
-            Values(values) => match choice(visit.value.get_ref()).filter(|choice| values.contains(choice)) {
-                Some(choice) => {
-                    refuse(visit.value.span(), sentence(choice));
-                    false
-                }
-                None => true,
-            },
-            TableWith(keys) => {
-                let table = visit.value.get_ref().as_table();
-                let mut kinds = table.into_iter().flat_map(DeTable::keys);
-                match kinds.find(|kind| keys.contains(&kind.get_ref().as_ref())) {
-                    Some(kind) => {
-                        refuse(kind.span(), sentence(kind.get_ref()));
-                        false
+    for planned in PLANNED {
+        tree::walk_at(tree, planned.path, &mut |visit| {
+            let owner = visit.owner;
+            let mut refuse = |span, message| refused.push(Refused { span, owner, message });
+            match planned.rule {
+                KeyUnless(values) => {
+                    let written = text_of(visit.value.get_ref());
+                    if !written.is_some_and(|written| values.contains(&written.as_str())) {
+                        refuse(visit.key, sentence(planned.key()));
                     }
-                    None => true,
+                    Keep::No
                 }
-            }
-            #[cfg(not(feature = "kubernetes"))]
-            Feature(name) => match choice(visit.value.get_ref()) == Some(name) {
-                true => {
+                Values(values) => match choice(visit.value.get_ref()) {
+                    Some(choice) if values.contains(&choice) => {
+                        refuse(visit.value.span(), sentence(choice));
+                        Keep::No
+                    }
+                    Some(_) | None => Keep::Yes,
+                },
+                TableWith(keys) => {
+                    let table = visit.value.get_ref().as_table();
+                    let mut kinds = table.into_iter().flat_map(DeTable::keys);
+                    match kinds.find(|kind| keys.contains(&kind.get_ref().as_ref())) {
+                        Some(kind) => {
+                            refuse(kind.span(), sentence(kind.get_ref()));
+                            Keep::No
+                        }
+                        None => Keep::Yes,
+                    }
+                }
+                #[cfg(not(feature = "kubernetes"))]
+                Feature(name) if choice(visit.value.get_ref()) == Some(name) => {
                     refuse(visit.value.span(), lacking(name));
-                    false
+                    Keep::No
                 }
-                false => true,
-            },
+                #[cfg(not(feature = "kubernetes"))]
+                Feature(_) => Keep::Yes,
+            }
         });
-        if keeps { Keep::Yes } else { Keep::No }
-    });
+    }
     refused
 }
 
@@ -143,10 +148,9 @@ fn sentence(what: &str) -> String {
 
 /// Planned keys of the table at this path, to be thought of when a key is mistyped.
 pub(super) fn keys_in(table: &[&str]) -> impl Iterator<Item = &'static str> {
-    let owned: Vec<String> = table.iter().map(|key| (*key).to_owned()).collect();
-    PLANNED.iter().filter_map(move |planned| match planned.path.rsplit_once('.') {
-        Some((parent, key)) => matches(parent, &owned).then_some(key),
-        None => owned.is_empty().then_some(planned.path),
+    PLANNED.iter().filter_map(|planned| match planned.path.rsplit_once('.') {
+        Some((parent, key)) => matches(parent, table).then_some(key),
+        None => table.is_empty().then_some(planned.path),
     })
 }
 
@@ -154,20 +158,16 @@ pub(super) fn keys_in(table: &[&str]) -> impl Iterator<Item = &'static str> {
 #[cfg(test)]
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     PLANNED.iter().flat_map(|planned| match planned.rule {
-        KeyUnless(_) => vec![planned.path.rsplit('.').next().unwrap_or_default()],
+        KeyUnless(_) => vec![planned.key()],
         Values(names) | TableWith(names) => names.to_vec(),
         #[cfg(not(feature = "kubernetes"))]
         Feature(_) => Vec::new(),
     })
 }
 
-fn matches(pattern: &str, path: &[String]) -> bool {
-    // Most values are told apart by their first key, and there are many of them.
-    if !path.first().is_some_and(|first| pattern.starts_with(first.as_str())) {
-        return false;
-    }
+fn matches(pattern: &str, path: &[&str]) -> bool {
     let mut keys = path.iter();
-    let all = pattern.split('.').all(|part| keys.next().is_some_and(|key| part == "*" || part == key));
+    let all = pattern.split('.').all(|part| keys.next().is_some_and(|key| part == "*" || part == *key));
     all && keys.next().is_none()
 }
 

@@ -34,6 +34,11 @@ pub(super) fn expand(tree: &mut DeTable<'_>, env: &Environment<'_>) -> Vec<(Rang
     errors
 }
 
+/// Whether a string of this file can have a variable: its `$` is written as it is, or as an escape.
+pub(super) fn may_have_variables(file: &str) -> bool {
+    memchr::memchr2(b'$', b'\\', file.as_bytes()).is_some()
+}
+
 /// One string with the environment's values in it.
 pub(super) fn expand_text(text: &str, env: &Environment<'_>) -> Result<String, String> {
     let mut expanded = String::new();
@@ -58,27 +63,42 @@ pub(super) fn expand_text(text: &str, env: &Environment<'_>) -> Result<String, S
     Ok(expanded)
 }
 
+/// Where paths of files and UNIX sockets are, and what stands before those that are meant.
+const PATHS: &[(&str, &str)] = &[
+    ("listener.*.tls.certificates.cert", ""),
+    ("listener.*.tls.certificates.key", ""),
+    ("listener.*.tls.client_ca", ""),
+    ("listener.*.tls.client_crl", ""),
+    ("listener.*.bind", "unix:"),
+    ("admin.bind", "unix:"),
+    ("server.state_dir", ""),
+    ("log.access", ""),
+    ("upstream.*.tls.ca", ""),
+    ("upstream.*.tls.client_cert", ""),
+    ("upstream.*.tls.client_key", ""),
+    ("upstream.*.discover.*.path", ""),
+    ("upstream.*.discover.*.token_file", ""),
+    ("upstream.*.discover.*.password_file", ""),
+    ("upstream.*.discover.*.kubeconfig", ""),
+    ("upstream.*.discover.*.tls.ca", ""),
+    ("upstream.*.discover.*.tls.client_cert", ""),
+    ("upstream.*.discover.*.tls.client_key", ""),
+    ("upstream.*.discover.*.socket", "unix:"),
+    ("upstream.*.endpoints", "unix:"),
+    ("upstream.*.endpoints.address", "unix:"),
+];
+
 /// Makes relative paths of files and UNIX sockets start from the directory of their file.
 pub(super) fn resolve_paths(tree: &mut DeTable<'_>, directory: &Path) {
-    tree::walk(tree, &mut |visit| {
-        let path: Vec<&str> = visit.path.iter().map(String::as_str).collect();
-        let DeValue::String(text) = visit.value.get_mut() else { return Keep::Yes };
-        let prefix = match path.as_slice() {
-            ["listener", _, "tls", "certificates", "cert" | "key"] => "",
-            ["upstream", _, "tls", "ca" | "client_cert" | "client_key"] => "",
-            ["upstream", _, "discover", _, "path" | "token_file" | "password_file" | "kubeconfig"] => "",
-            ["upstream", _, "discover", _, "tls", "ca" | "client_cert" | "client_key"] => "",
-            ["server", "state_dir"] => "",
-            ["listener", _, "tls", "client_ca" | "client_crl"] => "",
-            ["log", "access"] if !matches!(text.as_ref(), "off" | "stdout") => "",
-            ["listener", _, "bind"] | ["admin", "bind"] => "unix:",
-            ["upstream", _, "discover", _, "socket"] => "unix:",
-            ["upstream", _, "endpoints"] | ["upstream", _, "endpoints", "address"] => "unix:",
-            _ => return Keep::Yes,
-        };
-        if let Some(relative) = text.strip_prefix(prefix).filter(|path| !path.is_empty()) {
-            *text = format!("{prefix}{}", directory.join(relative).display()).into();
-        }
-        Keep::Yes
-    });
+    for (keys, prefix) in PATHS {
+        let is_word = |text: &str| *keys == "log.access" && matches!(text, "off" | "stdout");
+        tree::walk_at(tree, keys, &mut |visit| {
+            let DeValue::String(text) = visit.value.get_mut() else { return Keep::Yes };
+            let relative = text.strip_prefix(prefix).filter(|path| !path.is_empty() && !is_word(path));
+            if let Some(relative) = relative {
+                *text = format!("{prefix}{}", directory.join(relative).display()).into();
+            }
+            Keep::Yes
+        });
+    }
 }

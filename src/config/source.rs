@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::report::{ConfigError, Excerpt};
 
@@ -19,13 +20,14 @@ pub struct Sources {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SourceFile {
     pub(super) path: PathBuf,
-    pub(super) text: String,
+    pub(super) text: Arc<str>,
     pub(super) base: usize,
 }
 
 impl Sources {
     /// Adds a file behind the others.
-    pub(super) fn push(&mut self, path: PathBuf, text: String) {
+    pub(super) fn push(&mut self, path: PathBuf, text: impl Into<Arc<str>>) {
+        let text = text.into();
         // One byte between two files keeps "end of one" and "start of the next" apart.
         let base = self.files.last().map_or(0, |file| file.base + file.text.len() + 1);
         self.files.push(SourceFile { path, text, base });

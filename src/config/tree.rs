@@ -40,8 +40,6 @@ pub(super) enum Keep {
 
 /// A value on a walk through the tree.
 pub(super) struct Visit<'v, 'a> {
-    /// The keys from the root; elements of an array stand under the key of the array.
-    pub(super) path: &'v [String],
     /// Where the nearest key is.
     pub(super) key: Range<usize>,
     /// Where the listener, route, upstream or middleware begins that the value belongs to.
@@ -52,59 +50,107 @@ pub(super) struct Visit<'v, 'a> {
 
 /// Calls `visit` for every value, outer ones first, and removes those that shall not stay.
 pub(super) fn walk<'a>(table: &mut DeTable<'a>, visit: &mut dyn FnMut(Visit<'_, 'a>) -> Keep) {
-    walk_table(table, &mut Vec::new(), None, visit);
+    Walk { visit }.table(table, Keys::All, Place::default());
 }
 
-fn walk_table<'a>(
-    table: &mut DeTable<'a>,
-    path: &mut Vec<String>,
-    owner: Option<usize>,
-    visit: &mut dyn FnMut(Visit<'_, 'a>) -> Keep,
-) {
-    let mut removed = Vec::new();
-    for (key, value) in table.iter_mut() {
-        // The second key of `[upstream.NAME]` names the owner of all that is below it.
-        let owner = if path.len() == 1 { owner.or(Some(key.span().start)) } else { owner };
-        path.push(key.get_ref().to_string());
-        let keep = walk_value(value, key.span(), path, owner, visit);
-        let name = path.pop();
-        if keep == Keep::No {
-            removed.extend(name);
-        }
-    }
-    for name in removed {
-        table.remove(name.as_str());
-    }
+/// The same for the values at keys such as "listener.*.bind" only; `*` is any key, elements of an
+/// array stand under the key of the array. What lies elsewhere costs nothing.
+pub(super) fn walk_at<'a>(table: &mut DeTable<'a>, keys: &str, visit: &mut dyn FnMut(Visit<'_, 'a>) -> Keep) {
+    let keys: Vec<&str> = keys.split('.').collect();
+    Walk { visit }.table(table, Keys::Rest(&keys), Place::default());
 }
 
-fn walk_value<'a>(
-    value: &mut Spanned<DeValue<'a>>,
-    key: Range<usize>,
-    path: &mut Vec<String>,
+/// Which keys below a value are on the way.
+#[derive(Clone, Copy)]
+enum Keys<'k> {
+    All,
+    Rest(&'k [&'k str]),
+}
+
+/// How deep a walk is, and in whose table.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    depth: usize,
     owner: Option<usize>,
-    visit: &mut dyn FnMut(Visit<'_, 'a>) -> Keep,
-) -> Keep {
-    if visit(Visit { path, key: key.clone(), owner: owner.unwrap_or(0), value }) == Keep::No {
-        return Keep::No;
-    }
-    match value.get_mut() {
-        DeValue::Table(table) => walk_table(table, path, owner, visit),
-        DeValue::Array(items) => {
-            let all = std::mem::replace(items, DeArray::new());
-            for mut item in all {
-                let owner = if path.len() == 1 { Some(item.span().start) } else { owner };
-                if walk_value(&mut item, key.clone(), path, owner, visit) == Keep::Yes {
-                    items.push(item);
+}
+
+struct Walk<'w, 'a> {
+    visit: &'w mut dyn FnMut(Visit<'_, 'a>) -> Keep,
+}
+
+impl<'a> Walk<'_, 'a> {
+    fn table(&mut self, table: &mut DeTable<'a>, keys: Keys<'_>, place: Place) {
+        let below = match keys {
+            Keys::All => keys,
+            Keys::Rest([]) => return,
+            Keys::Rest(["*", rest @ ..]) => Keys::Rest(rest),
+            Keys::Rest([name, rest @ ..]) => {
+                let Some(key) = table.get_key_value(*name).map(|(key, _)| key.span()) else { return };
+                let keep = table.get_mut(*name).map(|value| self.entry(key, value, Keys::Rest(rest), place));
+                if keep == Some(Keep::No) {
+                    table.remove(*name);
                 }
+                return;
+            }
+        };
+        let mut removed = Vec::new();
+        for (key, value) in table.iter_mut() {
+            if self.entry(key.span(), value, below, place) == Keep::No {
+                removed.push(key.get_ref().to_string());
             }
         }
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_) => {}
+        for name in removed {
+            table.remove(name.as_str());
+        }
     }
-    Keep::Yes
+
+    fn entry(
+        &mut self,
+        key: Range<usize>,
+        value: &mut Spanned<DeValue<'a>>,
+        keys: Keys<'_>,
+        place: Place,
+    ) -> Keep {
+        // The second key of `[upstream.NAME]` names the owner of all that is below it.
+        let owner = if place.depth == 1 { place.owner.or(Some(key.start)) } else { place.owner };
+        self.value(key, value, keys, Place { depth: place.depth + 1, owner })
+    }
+
+    fn value(
+        &mut self,
+        key: Range<usize>,
+        value: &mut Spanned<DeValue<'a>>,
+        keys: Keys<'_>,
+        place: Place,
+    ) -> Keep {
+        let is_visited = matches!(keys, Keys::All | Keys::Rest([]));
+        let owner = place.owner.unwrap_or(0);
+        if is_visited && (self.visit)(Visit { key: key.clone(), owner, value }) == Keep::No {
+            return Keep::No;
+        }
+        match value.get_mut() {
+            DeValue::Table(table) => self.table(table, keys, place),
+            DeValue::Array(items) => self.items(key, items, keys, place),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => {}
+        }
+        Keep::Yes
+    }
+
+    fn items(&mut self, key: Range<usize>, items: &mut DeArray<'a>, keys: Keys<'_>, place: Place) {
+        let keep = |item: &mut Spanned<DeValue<'a>>| {
+            let owner = if place.depth == 1 { Some(item.span().start) } else { place.owner };
+            self.value(key.clone(), item, keys, Place { owner, ..place })
+        };
+        let keeps: Vec<Keep> = items.iter_mut().map(keep).collect();
+        if keeps.contains(&Keep::No) {
+            let all = std::mem::replace(items, DeArray::new()).into_iter().zip(keeps);
+            *items = all.filter(|(_, keep)| *keep == Keep::Yes).map(|(item, _)| item).collect();
+        }
+    }
 }
 
 /// One step from a value to a value inside it.

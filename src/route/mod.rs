@@ -124,10 +124,12 @@ impl Table {
     /// # Errors
     /// [`TableError`] when a pattern is past a limit.
     pub fn new<'a>(entries: impl IntoIterator<Item = Entry<'a>>) -> Result<Table, TableError> {
-        let mut routes = Vec::new();
-        let mut conditions = Vec::new();
+        let entries = entries.into_iter();
+        let count = entries.size_hint().0;
+        let mut routes = Vec::with_capacity(count);
+        let mut conditions = Vec::with_capacity(count);
         for (number, entry) in (0..).zip(entries) {
-            check_captures(number, &entry.settings.path)?;
+            Table::check(number, entry.settings)?;
             let own = Conditions::new(entry.settings, entry.listeners);
             if entry.serves == Serves::Requests {
                 routes.push((Reverse(own.count()), number, entry.settings));
@@ -136,7 +138,7 @@ impl Table {
         }
         // Each list in an index then has the routes with more conditions first.
         routes.sort_by_key(|(count, number, _)| (*count, *number));
-        let mut candidates = Vec::new();
+        let mut candidates = Vec::with_capacity(count);
         let mut tiers: BTreeMap<Reverse<i32>, HostIndex<PathIndex>> = BTreeMap::new();
         for (_, route, settings) in routes {
             let hosts = tiers.entry(Reverse(settings.priority)).or_default();
@@ -150,6 +152,18 @@ impl Table {
         }
         let tiers = tiers.into_values().collect();
         Ok(Table { conditions: conditions.into(), candidates: candidates.into(), tiers })
+    }
+
+    /// Whether a route is within the limits of a table.
+    ///
+    /// # Errors
+    /// [`TableError`] when it is not.
+    pub fn check(route: u32, settings: &Settings) -> Result<(), TableError> {
+        let mut paths = settings.path.iter().map(Spanned::get_ref);
+        match paths.find(|path| path.captures().len() > MAX_CAPTURES) {
+            Some(path) => Err(TableError::TooManyCaptures { route, path: path.to_string() }),
+            None => Ok(()),
+        }
     }
 
     /// Whether any route is for this host, whatever else it asks for.
@@ -174,13 +188,6 @@ impl Table {
             None => captures,
         };
         Some(Match { route: candidate.route, captures })
-    }
-}
-
-fn check_captures(route: u32, paths: &[Spanned<PathPattern>]) -> Result<(), TableError> {
-    match paths.iter().map(Spanned::get_ref).find(|path| path.captures().len() > MAX_CAPTURES) {
-        Some(path) => Err(TableError::TooManyCaptures { route, path: path.to_string() }),
-        None => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which requests a route takes and what happens to them, as written in `[[route]]`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
@@ -297,7 +298,7 @@ pub struct Retry {
     #[serde(deserialize_with = "attempts")]
     pub attempts: u32,
     /// What is worth another try. Default: `["connect", "reset", "refused-stream"]`.
-    pub on: Vec<RetryOn>,
+    pub on: Cow<'static, [RetryOn]>,
     /// Whose request may be sent again. Default: `idempotent`.
     pub methods: RetryMethods,
     /// Body kept for another try; a larger one is not tried again once it was sent.
@@ -324,7 +325,7 @@ impl Default for Retry {
     fn default() -> Retry {
         Retry {
             attempts: 2,
-            on: vec![RetryOn::Connect, RetryOn::Reset, RetryOn::RefusedStream],
+            on: Cow::Borrowed(&[RetryOn::Connect, RetryOn::Reset, RetryOn::RefusedStream]),
             methods: RetryMethods::Idempotent,
             max_body_bytes: Bytes::kib(64),
         }

@@ -57,29 +57,25 @@ pub fn build(config: Config, previous: Option<&Snapshot>, means: &Means<'_>) -> 
     let upstreams = upstreams(&config, previous, means, &mut errors);
     let numbers = Numbers::new(&listeners, &upstreams);
     let middlewares = middlewares(&config, &mut errors);
-    let routes: Vec<Route> = config
-        .routes
-        .iter()
-        .enumerate()
-        .filter_map(|(place, settings)| {
-            let name = config.route_name(place);
-            let number = means.registry.route(&name);
-            let compiled = route(settings.get_ref(), &numbers, &middlewares);
-            let (action, middlewares, rewrite) = errors.check(settings.span(), compiled)?;
-            let Settings { host_header, upgrade, timeouts, retry, .. } = settings.get_ref().clone();
-            Some(Route {
-                name: name.into(),
-                number,
-                action,
-                middlewares,
-                rewrite,
-                host_header,
-                upgrade,
-                timeouts,
-                retry,
-            })
-        })
-        .collect();
+    let mut routes = Vec::with_capacity(config.routes.len());
+    for (place, settings) in config.routes.iter().enumerate() {
+        let name = config.route_name(place);
+        let number = means.registry.route(&name);
+        let compiled = route(settings.get_ref(), &numbers, &middlewares);
+        let Some((action, middlewares, rewrite)) = errors.check(settings.span(), compiled) else { continue };
+        let settings = settings.get_ref();
+        routes.push(Route {
+            name: name.into(),
+            number,
+            action,
+            middlewares,
+            rewrite,
+            host_header: settings.host_header.clone(),
+            upgrade: settings.upgrade,
+            timeouts: settings.timeouts,
+            retry: settings.retry.clone(),
+        });
+    }
     let table = table(&config, &numbers, &mut errors);
     let found = errors.found;
     match table {

@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer};
 use super::{UnitError, text};
 
 /// A network of peers: "10.0.0.0/8", "fd00::/8", or one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(IpNet);
 
 impl Network {

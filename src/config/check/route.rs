@@ -1,31 +1,48 @@
 //! Routes: one action each, references that exist, templates that can be filled, no dead route.
 
-use std::collections::HashMap;
-use std::fmt::Display;
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
 
+use rustc_hash::FxBuildHasher;
 use toml::Spanned;
 
 use super::Findings;
 use crate::config::Config;
-use crate::route::settings::{Action, PathPattern, Prefix, Segment, Settings};
-use crate::route::{Entry, MAX_CAPTURES, Redirect, Rewrite, Serves, Table, TableError, TemplateError};
-use crate::units::Weight;
+use crate::route::settings::{
+    Action, Condition, HostPattern, MethodName, PathPattern, Prefix, Segment, Settings,
+};
+use crate::route::{MAX_CAPTURES, Redirect, Rewrite, Table, TableError, TemplateError};
+use crate::units::{Network, Weight};
 
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
-    let mut first = HashMap::new();
     for route in &config.routes {
         references(route.get_ref(), findings);
         action(route, findings);
         conditions(route.get_ref(), findings);
         compile(route, findings);
-        let twin = first.entry(Asked::by(route.get_ref())).or_insert(route);
-        let is_second = twin.span() != route.span();
-        if is_second && !findings.is_incomplete(route.span().start, "path") {
-            let place = findings.place(twin.span());
-            findings.add(
-                route.span(),
-                format!("this route never matches: the one at {place} has the same conditions"),
-            );
+    }
+    twins(config, findings);
+}
+
+/// Refuses what an earlier route takes already. Thousands of routes are compared by one hash each.
+fn twins(config: &Config, findings: &mut Findings<'_>) {
+    let hashed =
+        config.routes.iter().map(|route| (FxBuildHasher.hash_one(Asked::by(route.get_ref())), route));
+    let mut routes: Vec<(u64, &Spanned<Settings>)> = hashed.collect();
+    // Those with one hash stay in the order of the file.
+    routes.sort_by_key(|(hash, _)| *hash);
+    for alike in routes.chunk_by(|(one, _), (next, _)| one == next) {
+        for (index, (_, route)) in alike.iter().enumerate().skip(1) {
+            let asked = Asked::by(route.get_ref());
+            let twin = alike.iter().take(index).find(|(_, earlier)| Asked::by(earlier.get_ref()) == asked);
+            let Some((_, twin)) = twin else { continue };
+            if !findings.is_incomplete(route.span().start, "path") {
+                let place = findings.place(twin.span());
+                findings.add(
+                    route.span(),
+                    format!("this route never matches: the one at {place} has the same conditions"),
+                );
+            }
         }
     }
 }
@@ -150,8 +167,7 @@ fn may_begin_with(path: &PathPattern, prefix: &Prefix) -> bool {
 /// Compiles what the route will be made of.
 fn compile(route: &Spanned<Settings>, findings: &mut Findings<'_>) {
     let settings = route.get_ref();
-    let table = Table::new([Entry { serves: Serves::Requests, settings, listeners: &[] }]);
-    if let Err(error @ TableError::TooManyCaptures { .. }) = table {
+    if let Err(error @ TableError::TooManyCaptures { .. }) = Table::check(0, settings) {
         let place = settings.path.iter().find(|path| path.get_ref().captures().len() > MAX_CAPTURES);
         findings.add(place.map_or(route.span(), Spanned::span), error.to_string());
     }
@@ -171,35 +187,37 @@ fn compile(route: &Spanned<Settings>, findings: &mut Findings<'_>) {
 }
 
 /// What a route asks of a request: those that ask the same take the same requests with the same
-/// rank. The conditions are texts, in an order of their own, so that thousands of routes are compared
-/// by one hash each.
+/// rank. Lists are in an order of their own.
 #[derive(PartialEq, Eq, Hash)]
-struct Asked {
+struct Asked<'r> {
     priority: i32,
-    lists: [Vec<String>; 6],
-    fields: String,
+    listeners: Vec<&'r String>,
+    host: Vec<&'r HostPattern>,
+    sni: Vec<&'r HostPattern>,
+    path: Vec<&'r PathPattern>,
+    methods: Vec<&'r MethodName>,
+    client: Vec<&'r Network>,
+    headers: Vec<(&'r str, &'r Condition)>,
+    query: &'r BTreeMap<String, Condition>,
 }
 
-impl Asked {
-    fn by(route: &Settings) -> Asked {
-        fn sorted<T: Display>(items: &[Spanned<T>]) -> Vec<String> {
-            let mut texts: Vec<String> = items.iter().map(|item| item.get_ref().to_string()).collect();
-            texts.sort_unstable();
-            texts
+impl Asked<'_> {
+    fn by(route: &Settings) -> Asked<'_> {
+        fn sorted<'i, T: Ord + 'i>(items: impl Iterator<Item = &'i T>) -> Vec<&'i T> {
+            let mut items: Vec<&T> = items.collect();
+            items.sort_unstable();
+            items
         }
-        let mut client: Vec<String> = route.client.iter().map(ToString::to_string).collect();
-        client.sort_unstable();
         Asked {
             priority: route.priority,
-            lists: [
-                sorted(&route.listeners),
-                sorted(&route.host),
-                sorted(&route.sni),
-                sorted(&route.path),
-                sorted(&route.methods),
-                client,
-            ],
-            fields: format!("{:?} {:?}", route.headers, route.query),
+            listeners: sorted(route.listeners.iter().map(Spanned::get_ref)),
+            host: sorted(route.host.iter().map(Spanned::get_ref)),
+            sni: sorted(route.sni.iter().map(Spanned::get_ref)),
+            path: sorted(route.path.iter().map(Spanned::get_ref)),
+            methods: sorted(route.methods.iter().map(Spanned::get_ref)),
+            client: sorted(route.client.iter()),
+            headers: route.headers.iter().map(|(name, condition)| (name.as_str(), condition)).collect(),
+            query: &route.query,
         }
     }
 }

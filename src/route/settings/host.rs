@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use crate::units::{self, UnitError};
 
 /// Which hosts a route takes, in lower case and without a port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {
     /// "api.example.com".
     Exact(String),
@@ -24,6 +24,10 @@ impl FromStr for HostPattern {
             Some(name) => (name, true),
             None => (text, false),
         };
+        if is_name(name) {
+            let name = name.to_ascii_lowercase();
+            return Ok(if below { HostPattern::Below(name) } else { HostPattern::Exact(name) });
+        }
         if text == "*" {
             return Err(UnitError::new("any host is meant by leaving `host` away"));
         }
@@ -42,18 +46,18 @@ impl FromStr for HostPattern {
         if name.contains(':') {
             return Err(UnitError::new("a host has no port here; the port is that of the listener"));
         }
-        let is_label = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-        };
-        if name.len() > 253 || !name.split('.').all(is_label) {
-            return Err(UnitError::new(format!(
-                "`{text}` is not a host; write \"api.example.com\" or \"*.example.com\" (other letters as punycode)"
-            )));
-        }
-        let name = name.to_ascii_lowercase();
-        Ok(if below { HostPattern::Below(name) } else { HostPattern::Exact(name) })
+        Err(UnitError::new(format!(
+            "`{text}` is not a host; write \"api.example.com\" or \"*.example.com\" (other letters as punycode)"
+        )))
     }
+}
+
+fn is_name(text: &str) -> bool {
+    let is_label = |label: &[u8]| {
+        (1..=63).contains(&label.len())
+            && label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    text.len() <= 253 && text.as_bytes().split(|byte| *byte == b'.').all(is_label)
 }
 
 impl fmt::Display for HostPattern {

@@ -9,7 +9,7 @@ use super::pattern::Pattern;
 use crate::units::{self, UnitError};
 
 /// Which paths a route takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PathPattern {
     /// "/a": this path only.
     Exact(String),
@@ -23,7 +23,7 @@ pub enum PathPattern {
 }
 
 /// One element of a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Segment {
     /// This element.
     Literal(String),

@@ -1,6 +1,8 @@
 //! Conditions on texts: values, regular expressions, methods.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer};
@@ -39,8 +41,26 @@ impl PartialEq for Pattern {
 
 impl Eq for Pattern {}
 
+impl PartialOrd for Pattern {
+    fn partial_cmp(&self, other: &Pattern) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Pattern {
+    fn cmp(&self, other: &Pattern) -> Ordering {
+        self.0.as_str().cmp(other.0.as_str())
+    }
+}
+
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.as_str().hash(state);
+    }
+}
+
 /// A condition on a header field or a query parameter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Condition {
     /// "canary": exactly this value.
     Equals(String),
@@ -79,7 +99,7 @@ impl<'de> Deserialize<'de> for Condition {
 }
 
 /// A request method: a token in capitals (RFC 9110 §9.1 makes them case-sensitive).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MethodName(String);
 
 impl MethodName {
