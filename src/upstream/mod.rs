@@ -301,7 +301,7 @@ impl Upstream {
         info!(upstream = &*self.name, host, endpoints = addresses.len(), "name resolved");
     }
 
-    /// Takes what the source has found; returns whether that ended a drain.
+    /// Takes what the source has found; returns whether that ended a drain or a weight.
     fn set_found(&self, set: &Arc<Set>) -> bool {
         let mut roster = self.roster();
         let places = |roster: &Roster| -> HashSet<Location> {
@@ -315,7 +315,7 @@ impl Upstream {
         self.settle(&roster, Moment::now());
         drop(roster);
         self.changed.notify_one();
-        self.forget_drains(&before.difference(&after).cloned().collect::<Vec<_>>())
+        self.forget_gone(&before.difference(&after).cloned().collect::<Vec<_>>())
     }
 
     /// Publishes a roster with other endpoints.
