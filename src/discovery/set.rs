@@ -8,6 +8,8 @@ use crate::units::Weight;
 
 /// Most endpoints of one answer.
 const MOST: usize = 20_000;
+/// Most endpoints of an answer and those that are kept beside it.
+const MOST_KEPT: usize = 2 * MOST;
 /// Most pairs of metadata of an endpoint, and most bytes of a name or a value; more is left out.
 const MOST_METADATA: usize = 32;
 const LONGEST_METADATA: usize = 256;
@@ -92,9 +94,17 @@ impl Set {
         other.found.iter().filter(|found| !places.contains(&found.location)).count()
     }
 
-    /// The endpoints of both; what this one says about a place counts.
+    /// The endpoints of both, as far as they are not too many; what this one says about a place
+    /// counts.
     pub(super) fn union(&self, other: &Set) -> Set {
-        let found = canonical(self.found.iter().chain(&other.found).cloned());
+        let mut places: BTreeMap<&Location, &Found> =
+            self.found.iter().map(|found| (&found.location, found)).collect();
+        for found in &other.found {
+            if places.len() < MOST_KEPT {
+                places.entry(&found.location).or_insert(found);
+            }
+        }
+        let found = canonical(places.into_values().cloned());
         Set { found, unusable: self.unusable.clone() }
     }
 }
@@ -242,6 +252,12 @@ pub(super) mod tests {
         let (one, other) = (set(&["a:1"]), set(&["a:1", "b:1"]));
         assert_eq!(one.union(&other), other);
         assert_eq!((one.lacks(&other), other.lacks(&one)), (1, 0));
+        let many = |name: &str| {
+            let mut draft = Draft::default();
+            (0..MOST).for_each(|number| draft.add_at(&format!("{name}{number}:1")));
+            draft.finish().unwrap()
+        };
+        assert_eq!(one.union(&many("b")).union(&many("c")).union(&many("d")).len(), MOST_KEPT);
     }
 
     #[test]
