@@ -6,17 +6,15 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::pause::Pauses;
-use super::reports::{Reports, Status};
+use super::reports::{Reports, STEADY, Status};
 use super::set::Set;
 use super::store::{Store, Stored};
 use super::{Settings, Source, build};
 
-/// Between the end of a watch without a failure and the next one.
-const AT_ONCE: Duration = Duration::from_millis(50);
 /// Between two writes of the set to the disk: a burst of changes is one write.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -104,16 +102,20 @@ async fn run(upstream: Box<str>, mut source: Box<dyn Source>, reports: Arc<Repor
 async fn follow(source: &mut dyn Source, reports: &Reports) {
     let mut pauses = Pauses::default();
     loop {
-        let answers = reports.answers();
+        let begun = Instant::now();
         let ended = tokio::select! {
             ended = source.follow(reports) => ended,
-            () = reports.ask_again() => Ok(()),
+            () = reports.ask_again() => {
+                pauses.reset();
+                Ok(())
+            }
         };
-        if reports.answers() != answers {
+        // One whose list works and whose watch fails answers in every round.
+        if reports.is_steady() && begun.elapsed() >= STEADY {
             pauses.reset();
         }
         let pause = match ended {
-            Ok(()) => AT_ONCE,
+            Ok(()) => pauses.after_end(),
             Err(failure) => {
                 reports.failed(&failure);
                 pauses.after(failure.kind, fastrand::f64())

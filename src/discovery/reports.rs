@@ -13,6 +13,9 @@ use super::Keeper;
 use super::failure::{Failure, Kind};
 use super::set::Set;
 
+/// Who has answered for so long, without a failure, works.
+pub(super) const STEADY: Duration = Duration::from_secs(5);
+
 /// Takes what a source says. Nothing here waits.
 #[derive(Debug)]
 pub struct Reports {
@@ -22,8 +25,8 @@ pub struct Reports {
     used: watch::Sender<Arc<Set>>,
     /// Whether the source has been heard, or has failed once.
     settled: watch::Sender<bool>,
-    /// A doubt may have begun or ended.
-    doubted: Notify,
+    /// A doubt, or a failure, may have begun or ended.
+    turned: Notify,
 }
 
 #[derive(Debug)]
@@ -36,7 +39,9 @@ struct Inner {
     failures: [u64; Kind::ALL.len()],
     /// The last failure, while it lasts.
     failure: Option<String>,
-    /// The kinds that were logged since the last good answer.
+    /// Since when it answers without a failure.
+    answers_since: Option<Instant>,
+    /// The kinds that were logged since it worked last.
     told: BTreeSet<Kind>,
     unusable: usize,
     complaint: String,
@@ -93,7 +98,7 @@ impl Reports {
             origin: origin.into(),
             used: watch::Sender::new(kept.clone()),
             settled: watch::Sender::new(false),
-            doubted: Notify::new(),
+            turned: Notify::new(),
             inner: Mutex::new(Inner {
                 keeper: Keeper::new(kept),
                 good: None,
@@ -101,6 +106,7 @@ impl Reports {
                 answers: 0,
                 failures: [0; Kind::ALL.len()],
                 failure: None,
+                answers_since: None,
                 told: BTreeSet::new(),
                 unusable: 0,
                 complaint: String::new(),
@@ -141,9 +147,10 @@ impl Reports {
             warn!(upstream, source, reason, error = %text, kept, "discovery failed, the last endpoints stay");
         }
         inner.failure = Some(text);
+        inner.answers_since = None;
         inner.keeper.failed();
         drop(inner);
-        self.doubted.notify_one();
+        self.turned.notify_one();
         self.settled.send_replace(true);
     }
 
@@ -151,10 +158,8 @@ impl Reports {
         let (upstream, source) = (&*self.upstream, &*self.origin);
         inner.good = Some(Good { at: Instant::now(), age: Duration::ZERO });
         inner.answers += 1;
-        if inner.failure.take().is_some() {
-            inner.told.clear();
-            info!(upstream, source, "discovery works again");
-        }
+        inner.failure = None;
+        inner.answers_since.get_or_insert_with(Instant::now);
         if let Some(set) = changed {
             inner.updates += 1;
             let (added, removed) = (before.lacks(&set), set.lacks(before));
@@ -166,8 +171,17 @@ impl Reports {
             tracing::debug!(upstream, source, kept, "the answer lacks too much to be believed yet");
         }
         drop(inner);
-        self.doubted.notify_one();
+        self.turned.notify_one();
         self.settled.send_replace(true);
+    }
+
+    /// Says that a source works again, when it has for a while.
+    fn works(&self) {
+        let mut inner = self.lock();
+        if inner.is_steady() && !inner.told.is_empty() {
+            inner.told.clear();
+            info!(upstream = &*self.upstream, source = &*self.origin, "discovery works again");
+        }
     }
 
     /// Says once what of an answer can not be used.
@@ -204,27 +218,26 @@ impl Reports {
         self.used.borrow().clone()
     }
 
-    /// Good answers so far.
-    pub(super) fn answers(&self) -> u64 {
-        self.lock().answers
+    /// Whether the source has answered for a while without a failure.
+    pub(super) fn is_steady(&self) -> bool {
+        self.lock().is_steady()
     }
 
-    /// Returns when the source is to be asked again because of a doubt. Cancel-safe.
+    /// Returns when the source is to be asked again because of a doubt; says meanwhile when it works
+    /// again. Cancel-safe.
     pub(super) async fn ask_again(&self) {
         loop {
-            let at = self.lock().keeper.ask_again_at();
-            let due = async {
-                match at {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
+            let (again, steady) = {
+                let inner = self.lock();
+                (inner.keeper.ask_again_at(), inner.steady_at())
             };
             tokio::select! {
-                () = due => {
+                () = until(again) => {
                     self.lock().keeper.asked_again();
                     return;
                 }
-                () = self.doubted.notified() => {}
+                () = until(steady) => self.works(),
+                () = self.turned.notified() => {}
             }
         }
     }
@@ -258,5 +271,23 @@ impl Reports {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn is_steady(&self) -> bool {
+        self.answers_since.is_some_and(|since| since.elapsed() >= STEADY)
+    }
+
+    /// When it is to be told that the source works again.
+    fn steady_at(&self) -> Option<Instant> {
+        self.answers_since.filter(|_| !self.told.is_empty()).map(|since| since + STEADY)
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

@@ -185,3 +185,42 @@ async fn a_source_that_fails_is_asked_again_with_growing_pauses() {
     assert!((40..90).contains(&source.0), "{} times in ten minutes", source.0);
     assert_eq!((reports.used().len(), reports.status().state), (1, State::Failing));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_answers_and_fails_in_every_round_gets_growing_pauses() {
+    /// A list that works, and a watch that ends like this.
+    #[derive(Debug)]
+    struct Listing(usize, Option<Kind>);
+    impl Source for Listing {
+        fn origin(&self) -> String {
+            "half".to_owned()
+        }
+
+        fn follow<'a>(&'a mut self, reports: &'a Reports) -> Pending<'a, Result<(), Failure>> {
+            self.0 += 1;
+            reports.found(set(&["a:1"]));
+            let ended = self.1.map_or(Ok(()), |kind| Err(Failure::new(kind, "no watch")));
+            Box::pin(async { ended })
+        }
+    }
+    for (ended, most) in [(Some(Kind::Denied), 90), (None, 610)] {
+        let reports = Reports::new("users", "half", Arc::default());
+        let mut source = Listing(0, ended);
+        let _goes_on = timeout(Duration::from_secs(600), follow(&mut source, &reports)).await;
+        assert!((40..most).contains(&source.0), "{} times in ten minutes: {ended:?}", source.0);
+        assert_eq!(reports.used().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_has_worked_for_a_while_is_asked_again_soon() {
+    let reports = Reports::new("users", "a script", Arc::default());
+    let failure = Failure::new(Kind::Denied, "no watch");
+    reports.failed(&failure);
+    reports.found(set(&["a:1"]));
+    assert!(!reports.is_steady());
+    let _goes_on = timeout(Duration::from_secs(6), reports.ask_again()).await;
+    assert!(reports.is_steady());
+    reports.failed(&failure);
+    assert!(!reports.is_steady());
+}
