@@ -97,10 +97,9 @@ impl Question {
             }
         };
         let (one, other) = tokio::join!(chain(setup, full, first), other);
-        if self.full.as_ref() != Some(full) {
-            self.known = Default::default();
-        }
-        let [known, known_other] = &mut self.known;
+        let nothing = Default::default();
+        let is_known = self.full.as_ref() == Some(full);
+        let [known, known_other] = if is_known { &self.known } else { &nothing };
         let (answer, more) = match (one, other) {
             (one, None) => one?,
             (Ok(one), Some(Ok(other))) => both(one, other),
@@ -114,8 +113,11 @@ impl Question {
             }
             (Err(error), Some(_)) | (_, Some(Err(error))) => return Err(error),
         };
-        *known = of_kind(&answer.records, first);
-        *known_other = second.map(|kind| of_kind(&answer.records, kind)).unwrap_or_default();
+        // What another full name does not have says nothing about the one that was found before.
+        if !answer.records.is_empty() {
+            let other = second.map(|kind| of_kind(&answer.records, kind)).unwrap_or_default();
+            self.known = [of_kind(&answer.records, first), other];
+        }
         Ok((answer, more))
     }
 }

@@ -324,6 +324,29 @@ async fn a_server_that_is_dead_is_not_asked_first_again() {
 }
 
 #[tokio::test]
+async fn a_family_that_fails_takes_nothing_away_from_a_name_in_a_search_domain() {
+    let fails = Arc::new(Mutex::new(false));
+    let broken = fails.clone();
+    let server = Small::start(move |question, answer, _| {
+        match (question.queries[0].name().to_ascii().as_str(), kind(question)) {
+            ("users.good.", RecordType::A) => _ = answer.add_answer(a("users.good.", 9, 1)),
+            ("users.good.", _) if *broken.lock().unwrap() => {
+                answer.metadata.response_code = ResponseCode::ServFail;
+            }
+            ("users.good.", _) => _ = answer.add_answer(aaaa("users.good.")),
+            _ => answer.metadata.response_code = ResponseCode::NXDomain,
+        }
+        true
+    });
+    let server = server.await;
+    let setup = with_servers("search none good\noptions ndots:5\n", &[server.address]);
+    let mut host = Host::new("users");
+    assert_eq!(host.ask_with(&setup).await.unwrap().records.len(), 2);
+    *fails.lock().unwrap() = true;
+    assert_eq!(host.ask_with(&setup).await.unwrap().records.len(), 2);
+}
+
+#[tokio::test]
 async fn a_search_domain_that_fails_is_passed_over_unless_the_name_was_found_in_it() {
     let fails = Arc::new(Mutex::new(false));
     let broken = fails.clone();
