@@ -45,6 +45,14 @@ impl Feed {
         });
     }
 
+    /// Follows the source no longer; the endpoints stay as they are. For a feed that another one with
+    /// other settings takes over from, while exchanges still hold it: there is one file for both.
+    pub fn retire(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+
     /// What it was made from.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -74,9 +82,7 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        if let Some(task) = self.task.get() {
-            task.abort();
-        }
+        self.retire();
     }
 }
 

@@ -224,3 +224,17 @@ async fn a_source_that_has_worked_for_a_while_is_asked_again_soon() {
     reports.failed(&failure);
     assert!(!reports.is_steady());
 }
+
+#[tokio::test]
+async fn a_feed_that_is_retired_keeps_its_endpoints_and_hears_nothing() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("users.json");
+    write(&path, "[\"10.0.0.1:80\"]");
+    let feed = feed(&path);
+    feed.start(&Handle::current(), &Store::default());
+    feed.settled().await;
+    let sets = feed.subscribe();
+    feed.retire();
+    eventually("its task has ended", || feed.task.get().unwrap().is_finished()).await;
+    assert_eq!((feed.used().len(), sets.has_changed().unwrap()), (1, false));
+}
