@@ -17,6 +17,10 @@ use super::{Settings, Source, build};
 
 /// Between two writes of the set to the disk: a burst of changes is one write.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// When a set that stays as it is gets written again, since the file says how old it is.
+const SAVE_AGAIN: Duration = Duration::from_secs(60);
+/// Between a write that failed and the next try.
+const SAVE_RETRY: Duration = Duration::from_secs(10);
 
 /// The endpoints that one source knows, as they change. It outlives the upstream of one
 /// configuration: the next one with equal settings goes on with it.
@@ -92,17 +96,37 @@ async fn run(upstream: Box<str>, mut source: Box<dyn Source>, reports: Arc<Repor
         let age = SystemTime::now().duration_since(stored.at).unwrap_or_default();
         reports.restore(Arc::new(stored.set), age);
     }
-    let mut sets = reports.subscribe();
-    sets.mark_unchanged();
-    let saving = async {
-        // The channel lives as long as `reports`.
-        while sets.changed().await.is_ok() {
-            let set = sets.borrow_and_update().clone();
-            file.save(set).await;
-            sleep(SAVE_INTERVAL).await;
+    tokio::join!(follow(&mut *source, &reports), keep(&reports, &file));
+}
+
+/// Stores what is used: after the first answer, since what is stored may be of another source, after a
+/// change, and now and then.
+async fn keep(reports: &Reports, file: &StoredSet) {
+    let mut answers = reports.subscribe_answers();
+    if *answers.borrow() > 0 {
+        answers.mark_changed();
+    }
+    let mut stored: Option<(Arc<Set>, Instant)> = None;
+    // The channel lives as long as `reports`.
+    while answers.changed().await.is_ok() {
+        let set = reports.used();
+        let is_stored =
+            |(before, at): &(Arc<Set>, Instant)| Arc::ptr_eq(before, &set) && at.elapsed() < SAVE_AGAIN;
+        if stored.as_ref().is_some_and(is_stored) {
+            continue;
         }
-    };
-    tokio::join!(follow(&mut *source, &reports), saving);
+        match file.save(set.clone()).await {
+            Saved::Written => {
+                stored = Some((set, Instant::now()));
+                sleep(SAVE_INTERVAL).await;
+            }
+            Saved::Failed => {
+                stored = None;
+                sleep(SAVE_RETRY).await;
+                answers.mark_changed();
+            }
+        }
+    }
 }
 
 async fn follow(source: &mut dyn Source, reports: &Reports) {
@@ -131,6 +155,13 @@ async fn follow(source: &mut dyn Source, reports: &Reports) {
     }
 }
 
+/// How a write went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Saved {
+    Written,
+    Failed,
+}
+
 /// Where the set of one upstream is stored.
 struct StoredSet {
     name: String,
@@ -152,11 +183,16 @@ impl StoredSet {
         }
     }
 
-    async fn save(&self, set: Arc<Set>) {
+    async fn save(&self, set: Arc<Set>) -> Saved {
         let (store, name, origin) = (self.store.clone(), self.name.clone(), self.origin.clone());
         let saved = tokio::task::spawn_blocking(move || store.save(&name, &origin, &set)).await;
-        if let Ok(Err(error)) = saved {
-            warn!(file = %error.path.display(), %error, "endpoints can not be stored");
+        match saved {
+            Ok(Err(error)) => {
+                warn!(file = %error.path.display(), %error, "endpoints can not be stored");
+                Saved::Failed
+            }
+            // Nobody aborts it.
+            Ok(Ok(())) | Err(_) => Saved::Written,
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct Reports {
     origin: Box<str>,
     inner: Mutex<Inner>,
     used: watch::Sender<Arc<Set>>,
+    /// Good answers so far.
+    answers: watch::Sender<u64>,
     /// Whether the source has been heard, or has failed once.
     settled: watch::Sender<bool>,
     /// A doubt, or a failure, may have begun or ended.
@@ -35,7 +37,6 @@ struct Inner {
     /// When the last good answer came; before this process for a stored set.
     good: Option<Good>,
     updates: u64,
-    answers: u64,
     failures: [u64; Kind::ALL.len()],
     /// The last failure, while it lasts.
     failure: Option<String>,
@@ -97,13 +98,13 @@ impl Reports {
             upstream: upstream.into(),
             origin: origin.into(),
             used: watch::Sender::new(kept.clone()),
+            answers: watch::Sender::new(0),
             settled: watch::Sender::new(false),
             turned: Notify::new(),
             inner: Mutex::new(Inner {
                 keeper: Keeper::new(kept),
                 good: None,
                 updates: 0,
-                answers: 0,
                 failures: [0; Kind::ALL.len()],
                 failure: None,
                 answers_since: None,
@@ -157,7 +158,6 @@ impl Reports {
     fn good(&self, mut inner: MutexGuard<'_, Inner>, before: &Set, changed: Option<Arc<Set>>) {
         let (upstream, source) = (&*self.upstream, &*self.origin);
         inner.good = Some(Good { at: Instant::now(), age: Duration::ZERO });
-        inner.answers += 1;
         inner.failure = None;
         inner.answers_since.get_or_insert_with(Instant::now);
         if let Some(set) = changed {
@@ -171,6 +171,7 @@ impl Reports {
             tracing::debug!(upstream, source, kept, "the answer lacks too much to be believed yet");
         }
         drop(inner);
+        self.answers.send_modify(|count| *count += 1);
         self.turned.notify_one();
         self.settled.send_replace(true);
     }
@@ -213,6 +214,11 @@ impl Reports {
         self.used.subscribe()
     }
 
+    /// The number of good answers so far, and every further one.
+    pub(super) fn subscribe_answers(&self) -> watch::Receiver<u64> {
+        self.answers.subscribe()
+    }
+
     /// The set in use.
     pub(super) fn used(&self) -> Arc<Set> {
         self.used.borrow().clone()
@@ -251,7 +257,7 @@ impl Reports {
     /// How the source is doing.
     pub(super) fn status(&self) -> Status {
         let inner = self.lock();
-        let state = match (&inner.failure, inner.answers) {
+        let state = match (&inner.failure, *self.answers.borrow()) {
             (Some(_), _) => State::Failing,
             (None, 0) => State::Waiting,
             (None, _) if inner.keeper.doubts() => State::Doubting,

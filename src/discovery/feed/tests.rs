@@ -225,6 +225,31 @@ async fn a_source_that_has_worked_for_a_while_is_asked_again_soon() {
     assert!(!reports.is_steady());
 }
 
+/// A feed that is stored, as far as it has come to be.
+fn stored(state: &Path) -> Option<serde_json::Value> {
+    serde_json::from_slice(&fs::read(state.join("discovered-users.json")).ok()?).ok()
+}
+
+#[tokio::test]
+async fn an_equal_answer_of_another_source_is_stored_as_its_own() {
+    let directory = TempDir::new().unwrap();
+    let state = directory.path().join("state");
+    let store = Store::new(Some(state.clone()));
+    let path = |name: &str| directory.path().join(name);
+    for name in ["old.json", "new.json"] {
+        write(&path(name), "[\"10.0.0.1:80\"]");
+    }
+    let old = feed(&path("old.json"));
+    old.start(&Handle::current(), &store);
+    eventually("it is stored", || stored(&state).is_some()).await;
+    let settings = Settings::File(file::Settings { path: path("new.json") });
+    let new = Feed::new("users", settings, old.used());
+    old.retire();
+    new.start(&Handle::current(), &store);
+    let is_new = || stored(&state).is_some_and(|set| set["origin"].to_string().contains("new.json"));
+    eventually("it is stored as the new one's", is_new).await;
+}
+
 #[tokio::test]
 async fn a_feed_that_is_retired_keeps_its_endpoints_and_hears_nothing() {
     let directory = TempDir::new().unwrap();
@@ -237,4 +262,39 @@ async fn a_feed_that_is_retired_keeps_its_endpoints_and_hears_nothing() {
     feed.retire();
     eventually("its task has ended", || feed.task.get().unwrap().is_finished()).await;
     assert_eq!((feed.used().len(), sets.has_changed().unwrap()), (1, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_stored_is_tried_again_and_what_stays_is_written_anew() {
+    let directory = TempDir::new().unwrap();
+    let state = directory.path().join("state");
+    fs::write(&state, "a file where a directory should be").unwrap();
+    let store = Store::new(Some(state.clone()));
+    let file = StoredSet { name: "discovered-users".to_owned(), origin: "a script".to_owned(), store };
+    let reports = Reports::new("users", "a script", Arc::default());
+    let keeping = keep(&reports, &file);
+    let course = async {
+        reports.found(set(&["a:1"]));
+        sleep(SAVE_RETRY / 2).await;
+        fs::remove_file(&state).unwrap();
+        eventually_paused("it is stored", || stored(&state).is_some()).await;
+        fs::remove_file(state.join("discovered-users.json")).unwrap();
+        sleep(SAVE_AGAIN).await;
+        reports.unchanged();
+        eventually_paused("it is written again", || stored(&state).is_some()).await;
+    };
+    tokio::select! {
+        () = keeping => {}
+        () = course => {}
+    }
+}
+
+async fn eventually_paused(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..SAVE_RETRY.as_millis() {
+        if holds() {
+            return;
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it did not come true: {what}");
 }
