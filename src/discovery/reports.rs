@@ -124,6 +124,13 @@ impl Reports {
         self.good(inner, &before, changed);
     }
 
+    /// The full state as it was said to a question. Whether the source has been restarted since the
+    /// question before is not known.
+    pub fn polled(&self, set: Set) {
+        self.lock().keeper.polled();
+        self.found(set);
+    }
+
     /// What the source said last still holds.
     pub fn unchanged(&self) {
         let mut inner = self.lock();
@@ -204,7 +211,7 @@ impl Reports {
         }
         let (upstream, source, endpoints) = (&*self.upstream, &*self.origin, set.len());
         info!(upstream, source, endpoints, age_seconds = age.as_secs(), "stored endpoints are used");
-        inner.keeper = Keeper::new(set.clone());
+        inner.keeper = Keeper::restored(set.clone());
         inner.good = Some(Good { at: Instant::now(), age });
         self.used.send_replace(set);
     }
