@@ -1,8 +1,10 @@
 //! A name that is asked for again and again, and what stays of the last answer when a part fails.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use hickory_proto::rr::{Name, Record, RecordType};
+use tokio::sync::Semaphore;
 use tracing::debug;
 
 use super::answer::{Existence, Said, read};
@@ -12,6 +14,14 @@ use super::{Answer, LookupError};
 
 /// Most messages for one chain of names.
 const LONGEST_CHAIN: usize = 8;
+
+/// Most full names that are asked for at the same time at one server, each with up to two sockets. The
+/// others wait: a source may tell thousands.
+const AT_ONCE: usize = 32;
+
+/// Places for those that are asked for. Servers share few of them, by their address, so that one that
+/// is silent does not stop the questions to the others.
+static TURNS: [Semaphore; 8] = [const { Semaphore::const_new(AT_ONCE) }; 8];
 
 /// The kinds of records that make one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +99,8 @@ impl Question {
     /// All kinds of records of a full name. A kind that fails while the other one is there has its
     /// last records.
     async fn ask_for(&mut self, setup: &Setup, full: &Name) -> Result<Records, LookupError> {
+        // It is never closed.
+        let _turn = turns(setup).acquire().await;
         let (first, second) = self.wanted.kinds();
         let other = async {
             match second {
@@ -120,6 +132,14 @@ impl Question {
         }
         Ok((answer, more))
     }
+}
+
+fn turns(setup: &Setup) -> &'static Semaphore {
+    let mut hasher = DefaultHasher::new();
+    setup.servers.hash(&mut hasher);
+    let [first, ..] = &TURNS;
+    let place = usize::from(hasher.finish().to_be_bytes()[0]) % TURNS.len();
+    TURNS.get(place).unwrap_or(first)
 }
 
 /// Follows a chain of names that one message does not hold.

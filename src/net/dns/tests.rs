@@ -146,6 +146,35 @@ async fn a_family_that_fails_takes_nothing_away_while_the_other_one_answers() {
 }
 
 #[tokio::test]
+async fn many_names_are_asked_for_in_turns() {
+    const MOST: usize = 64;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let server = socket.local_addr().unwrap();
+    let mut asking = JoinSet::new();
+    for number in 0..100 {
+        let mut host = Host::new(&format!("h{number}.test"));
+        asking.spawn(async move { host.ask(&Resolver::new(Server::Ip(server))).await.unwrap() });
+    }
+    // Answers when nobody asks any more.
+    let (mut waiting, mut buffer) = (Vec::new(), [0; 4096]);
+    while !asking.is_empty() {
+        match tokio::time::timeout(Duration::from_millis(100), socket.recv_from(&mut buffer)).await {
+            Ok(received) => {
+                let (length, from) = received.unwrap();
+                waiting.push((Message::from_vec(&buffer[..length]).unwrap(), from));
+                assert!(waiting.len() <= MOST, "{} questions at once", waiting.len());
+            }
+            Err(_quiet) => {
+                for (question, from) in waiting.drain(..) {
+                    socket.send_to(&question.into_response().to_vec().unwrap(), from).await.unwrap();
+                }
+            }
+        }
+        while asking.try_join_next().is_some() {}
+    }
+}
+
+#[tokio::test]
 async fn absence_is_an_answer_and_needs_both_families() {
     let server = Small::start(|question, answer, _| {
         answer.metadata.response_code = match kind(question) {
