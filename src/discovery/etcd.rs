@@ -100,29 +100,50 @@ impl Etcd {
     async fn follow_member(&mut self, reports: &Reports) -> Result<(), Failure> {
         let Some(member) = self.members.get_mut(self.current) else { return Ok(()) };
         let mut mirror = Mirror::new(member.list().await?, self.settings.format)?;
-        tell(&mirror, reports);
+        let mut told = tell(&mirror, reports);
         let mut watch = member.watch(mirror.revision() + 1).await?;
         loop {
             match timeout(SILENCE, watch.next()).await {
-                Ok(told) => match gather(&mut watch, &mut mirror, told).await? {
-                    Gathered::Changes => tell(&mirror, reports),
+                Ok(first) => match gather(&mut watch, &mut mirror, first).await? {
+                    Gathered::Changes => told = tell(&mirror, reports),
                     Gathered::Nothing => {}
                     Gathered::Outdated => return Ok(()),
                 },
                 // A connection that was lost on its way is as silent as a prefix without changes.
-                Err(_silent) if mirror.is_newest(&member.look().await?) => reports.unchanged(),
+                Err(_silent) if mirror.is_newest(&member.look().await?) => still(told, reports),
                 Err(_silent) => return Ok(()),
             }
         }
     }
 }
 
+/// What the keys were when they were told last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Values {
+    Endpoints,
+    Unusable,
+}
+
 /// Tells what the keys are. Values of which none is an endpoint do not end the watch: the next change
 /// may put it right.
-fn tell(mirror: &Mirror, reports: &Reports) {
+fn tell(mirror: &Mirror, reports: &Reports) -> Values {
     match mirror.set() {
-        Ok(set) => reports.found(set),
-        Err(failure) => reports.failed(&failure),
+        Ok(set) => {
+            reports.found(set);
+            Values::Endpoints
+        }
+        Err(failure) => {
+            reports.failed(&failure);
+            Values::Unusable
+        }
+    }
+}
+
+/// Tells that the keys are as they were. That is no good answer when they could not be used.
+fn still(told: Values, reports: &Reports) {
+    match told {
+        Values::Endpoints => reports.unchanged(),
+        Values::Unusable => {}
     }
 }
 
@@ -188,5 +209,30 @@ impl Source for Etcd {
                 warn!(source = self.origin(), failure = failure.chain(), "another member of etcd is asked");
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::reports::State;
+    use super::super::set::tests::set;
+    use super::gateway::{Key, Listed};
+    use super::*;
+
+    #[test]
+    fn values_that_can_not_be_used_and_stay_are_no_good_answer() {
+        let reports = Reports::new("users", "etcd", Arc::new(set(&["a:1"])));
+        let keys = |value: &str| {
+            vec![Key { name: b"/s/a".to_vec(), value: Some(value.as_bytes().to_vec()), changed: 1 }]
+        };
+        let listed = Listed { revision: 1, count: 1, keys: keys("nobody") };
+        let mut mirror = Mirror::new(listed, Format::Auto).unwrap();
+        still(tell(&mirror, &reports), &reports);
+        assert_eq!(reports.status().state, State::Failing);
+        mirror.apply(2, keys("a:1")).unwrap();
+        still(tell(&mirror, &reports), &reports);
+        assert_eq!(reports.status().state, State::Following);
     }
 }
