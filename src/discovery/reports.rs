@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Keeper;
 use super::failure::{Failure, Kind};
@@ -170,12 +170,16 @@ impl Reports {
         if let Some(set) = changed {
             inner.updates += 1;
             let (added, removed) = (before.lacks(&set), set.lacks(before));
-            info!(upstream, source, endpoints = set.len(), added, removed, "endpoints discovered");
+            let endpoints = set.len();
+            match added + removed {
+                0 => debug!(upstream, source, endpoints, "endpoints say something else"),
+                _ => info!(upstream, source, endpoints, added, removed, "endpoints discovered"),
+            }
             self.used.send_replace(set);
         }
         if inner.keeper.doubts() && inner.keeper.ask_again_at().is_some() {
             let kept = inner.keeper.used().len();
-            tracing::debug!(upstream, source, kept, "the answer lacks too much to be believed yet");
+            debug!(upstream, source, kept, "the answer lacks too much to be believed yet");
         }
         drop(inner);
         self.answers.send_modify(|count| *count += 1);
