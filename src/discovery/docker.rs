@@ -7,6 +7,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
@@ -162,8 +163,12 @@ impl Source for Docker {
                     Next::End => return Ok(()),
                 }
                 let end = Instant::now() + burst;
-                while let Next::Event(event) = next(&mut events, end).await? {
-                    leaving.note(&event);
+                // An event that is there counts before the end of the wait.
+                while Instant::now() < end {
+                    match next(&mut events, end).await? {
+                        Next::Event(event) => leaving.note(&event),
+                        Next::Late | Next::End => break,
+                    }
                 }
                 looks = LOOKS.iter();
             }
@@ -173,7 +178,7 @@ impl Source for Docker {
 
 /// What comes of waiting for an event.
 enum Next {
-    Event(Vec<u8>),
+    Event(Bytes),
     Late,
     End,
 }

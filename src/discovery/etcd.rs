@@ -180,6 +180,9 @@ async fn gather(
             }
         }
         let burst = BURST.min(end.saturating_duration_since(Instant::now()));
+        if burst.is_zero() {
+            return Ok(gathered);
+        }
         told = match timeout(burst, watch.next()).await {
             Ok(told) => told,
             Err(_quiet) => return Ok(gathered),

@@ -22,13 +22,13 @@ use kube::core::{Request, Status};
 use tokio::time::timeout;
 use tower::{BoxError, ServiceBuilder};
 
-use super::super::client::{Token, kind_of};
+use super::super::client::{Token, bounded, kind_of};
 use super::super::{Failure, Kind};
 use super::Settings;
 use super::events::Events;
 
 /// Most slices of one page.
-const PAGE: u32 = 100;
+pub(super) const PAGE: u32 = 100;
 /// Largest page, and largest body of an error.
 const MOST_BYTES: usize = 16 << 20;
 
@@ -83,6 +83,7 @@ impl Cluster {
             if status != 200 {
                 return Err(refused(status, &body));
             }
+            bounded(&body)?;
             serde_json::from_slice(&body)
                 .map_err(|error| Failure::because(Kind::Invalid, "the answer is no list of slices", error))
         };
