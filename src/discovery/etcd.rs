@@ -87,12 +87,14 @@ pub(super) struct Etcd {
     members: Vec<Gateway>,
     /// The member in use.
     current: usize,
+    /// Whether it was told that another member is asked, since one has worked.
+    is_told: bool,
 }
 
 impl Etcd {
     pub(super) fn new(settings: Settings) -> Etcd {
         let members = settings.endpoints.iter().map(|base| Gateway::new(base, &settings)).collect();
-        Etcd { settings, members, current: 0 }
+        Etcd { settings, members, current: 0, is_told: false }
     }
 
     /// Follows the member in use: a list, then a watch from there on. Returns without a failure when
@@ -203,13 +205,19 @@ impl Source for Etcd {
                 let begun = Instant::now();
                 let Err(failure) = self.follow_member(reports).await else { return Ok(()) };
                 // One that has worked for a while is a failure of a member, not of all.
-                failed = if begun.elapsed() > SILENCE { 1 } else { failed + 1 };
+                if begun.elapsed() > SILENCE {
+                    (failed, self.is_told) = (0, false);
+                }
+                failed += 1;
                 self.current = (self.current + 1) % self.members.len();
                 // Members do not differ in whom they know.
                 if failed >= self.members.len() || failure.kind == Kind::Denied {
                     return Err(failure);
                 }
-                warn!(source = self.origin(), failure = failure.chain(), "another member of etcd is asked");
+                if !std::mem::replace(&mut self.is_told, true) {
+                    let source = self.origin();
+                    warn!(source, failure = failure.chain(), "another member of etcd is asked");
+                }
             }
         })
     }
