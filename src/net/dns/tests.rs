@@ -146,6 +146,27 @@ async fn a_family_that_fails_takes_nothing_away_while_the_other_one_answers() {
 }
 
 #[tokio::test]
+async fn a_family_that_is_silent_does_not_hold_the_other_one_up() {
+    let is_silent = Arc::new(Mutex::new(false));
+    let silent = is_silent.clone();
+    let server = Small::start(move |question, answer, _| {
+        match kind(question) {
+            RecordType::A => _ = answer.add_answer(a("users.test.", 9, 1)),
+            _ if *silent.lock().unwrap() => return false,
+            _ => _ = answer.add_answer(aaaa("users.test.")),
+        }
+        true
+    });
+    let server = server.await;
+    let mut host = Host::new("users.test");
+    host.ask(&server.resolver()).await.unwrap();
+    *is_silent.lock().unwrap() = true;
+    let begun = std::time::Instant::now();
+    assert_eq!(host.ask(&server.resolver()).await.unwrap().records.len(), 2, "the last one counts");
+    assert!(begun.elapsed() < Duration::from_secs(2), "after {:?}", begun.elapsed());
+}
+
+#[tokio::test]
 async fn many_names_are_asked_for_in_turns() {
     const MOST: usize = 64;
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
