@@ -7,6 +7,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
@@ -96,12 +97,13 @@ impl TryFrom<String> for Label {
 pub(super) struct Docker {
     settings: Settings,
     client: Client,
+    leaving: Leaving,
 }
 
 impl Docker {
     pub(super) fn new(settings: Settings) -> Docker {
         let client = Client::new(settings.socket.clone(), settings.tls.clone(), Token::None);
-        Docker { settings, client }
+        Docker { settings, client, leaving: Leaving::default() }
     }
 
     async fn events(&mut self) -> Result<Lines, Failure> {
@@ -109,14 +111,14 @@ impl Docker {
         self.client.lines(Ask::get(path, LIMIT)).await
     }
 
-    async fn list(&mut self, leaving: &mut Leaving) -> Result<Set, Failure> {
+    async fn list(&mut self) -> Result<Set, Failure> {
         let filters = json!({ "label": [self.settings.label.0], "status": ["running"] });
         let ask = Ask::get(filtered("/containers/json", &filters), LIMIT);
         let document = self.client.ask(ask).await?.successful()?.json().await?;
-        self.read(&document, leaving)
+        self.read(&document)
     }
 
-    fn read(&self, document: &Value, leaving: &mut Leaving) -> Result<Set, Failure> {
+    fn read(&mut self, document: &Value) -> Result<Set, Failure> {
         let containers = document
             .as_array()
             .ok_or_else(|| Failure::new(Kind::Invalid, "the answer is no list of containers"))?;
@@ -129,8 +131,8 @@ impl Docker {
                 Err(why) => draft.refuse(why),
             }
         }
-        leaving.keep_only(running.iter().map(|container| container.id.as_str()));
-        for container in running.into_iter().filter(|container| !leaving.has(&container.id)) {
+        self.leaving.keep_only(running.iter().map(|container| container.id.as_str()));
+        for container in running.into_iter().filter(|container| !self.leaving.has(&container.id)) {
             match container.place {
                 Ok(found) => draft.add(found),
                 Err(why) => draft.refuse(why),
@@ -149,21 +151,26 @@ impl Source for Docker {
         Box::pin(async move {
             // Before the first list, so that nothing changes unseen between the two.
             let mut events = self.events().await?;
-            let (mut leaving, mut looks) = (Leaving::default(), LOOKS.iter());
+            self.leaving.lost_sight();
+            let mut looks = LOOKS.iter();
             let mut look = LOOKS[0];
             loop {
                 let begun = Instant::now();
-                reports.found(self.list(&mut leaving).await?);
+                reports.found(self.list().await?);
                 let burst = begun.elapsed().clamp(LEAST_BURST, MOST_BURST);
                 look = looks.next().copied().unwrap_or(look);
                 match next(&mut events, Instant::now() + look).await? {
-                    Next::Event(event) => leaving.note(&event),
+                    Next::Event(event) => self.leaving.note(&event),
                     Next::Late => continue,
                     Next::End => return Ok(()),
                 }
                 let end = Instant::now() + burst;
-                while let Next::Event(event) = next(&mut events, end).await? {
-                    leaving.note(&event);
+                // An event that is there counts before the end of the wait.
+                while Instant::now() < end {
+                    match next(&mut events, end).await? {
+                        Next::Event(event) => self.leaving.note(&event),
+                        Next::Late | Next::End => break,
+                    }
                 }
                 looks = LOOKS.iter();
             }
@@ -173,7 +180,7 @@ impl Source for Docker {
 
 /// What comes of waiting for an event.
 enum Next {
-    Event(Vec<u8>),
+    Event(Bytes),
     Late,
     End,
 }

@@ -87,12 +87,14 @@ pub(super) struct Etcd {
     members: Vec<Gateway>,
     /// The member in use.
     current: usize,
+    /// Whether it was told that another member is asked, since one has worked.
+    is_told: bool,
 }
 
 impl Etcd {
     pub(super) fn new(settings: Settings) -> Etcd {
         let members = settings.endpoints.iter().map(|base| Gateway::new(base, &settings)).collect();
-        Etcd { settings, members, current: 0 }
+        Etcd { settings, members, current: 0, is_told: false }
     }
 
     /// Follows the member in use: a list, then a watch from there on. Returns without a failure when
@@ -100,29 +102,50 @@ impl Etcd {
     async fn follow_member(&mut self, reports: &Reports) -> Result<(), Failure> {
         let Some(member) = self.members.get_mut(self.current) else { return Ok(()) };
         let mut mirror = Mirror::new(member.list().await?, self.settings.format)?;
-        tell(&mirror, reports);
+        let mut told = tell(&mirror, reports);
         let mut watch = member.watch(mirror.revision() + 1).await?;
         loop {
             match timeout(SILENCE, watch.next()).await {
-                Ok(told) => match gather(&mut watch, &mut mirror, told).await? {
-                    Gathered::Changes => tell(&mirror, reports),
+                Ok(first) => match gather(&mut watch, &mut mirror, first).await? {
+                    Gathered::Changes => told = tell(&mirror, reports),
                     Gathered::Nothing => {}
                     Gathered::Outdated => return Ok(()),
                 },
                 // A connection that was lost on its way is as silent as a prefix without changes.
-                Err(_silent) if mirror.is_newest(&member.look().await?) => reports.unchanged(),
+                Err(_silent) if mirror.is_newest(&member.look().await?) => still(told, reports),
                 Err(_silent) => return Ok(()),
             }
         }
     }
 }
 
+/// What the keys were when they were told last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Values {
+    Endpoints,
+    Unusable,
+}
+
 /// Tells what the keys are. Values of which none is an endpoint do not end the watch: the next change
 /// may put it right.
-fn tell(mirror: &Mirror, reports: &Reports) {
+fn tell(mirror: &Mirror, reports: &Reports) -> Values {
     match mirror.set() {
-        Ok(set) => reports.found(set),
-        Err(failure) => reports.failed(&failure),
+        Ok(set) => {
+            reports.found(set);
+            Values::Endpoints
+        }
+        Err(failure) => {
+            reports.failed(&failure);
+            Values::Unusable
+        }
+    }
+}
+
+/// Tells that the keys are as they were. That is no good answer when they could not be used.
+fn still(told: Values, reports: &Reports) {
+    match told {
+        Values::Endpoints => reports.unchanged(),
+        Values::Unusable => {}
     }
 }
 
@@ -159,6 +182,9 @@ async fn gather(
             }
         }
         let burst = BURST.min(end.saturating_duration_since(Instant::now()));
+        if burst.is_zero() {
+            return Ok(gathered);
+        }
         told = match timeout(burst, watch.next()).await {
             Ok(told) => told,
             Err(_quiet) => return Ok(gathered),
@@ -179,14 +205,45 @@ impl Source for Etcd {
                 let begun = Instant::now();
                 let Err(failure) = self.follow_member(reports).await else { return Ok(()) };
                 // One that has worked for a while is a failure of a member, not of all.
-                failed = if begun.elapsed() > SILENCE { 1 } else { failed + 1 };
+                if begun.elapsed() > SILENCE {
+                    (failed, self.is_told) = (0, false);
+                }
+                failed += 1;
                 self.current = (self.current + 1) % self.members.len();
                 // Members do not differ in whom they know.
                 if failed >= self.members.len() || failure.kind == Kind::Denied {
                     return Err(failure);
                 }
-                warn!(source = self.origin(), failure = failure.chain(), "another member of etcd is asked");
+                if !std::mem::replace(&mut self.is_told, true) {
+                    let source = self.origin();
+                    warn!(source, failure = failure.chain(), "another member of etcd is asked");
+                }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::reports::State;
+    use super::super::set::tests::set;
+    use super::gateway::{Key, Listed};
+    use super::*;
+
+    #[test]
+    fn values_that_can_not_be_used_and_stay_are_no_good_answer() {
+        let reports = Reports::new("users", "etcd", Arc::new(set(&["a:1"])));
+        let keys = |value: &str| {
+            vec![Key { name: b"/s/a".to_vec(), value: Some(value.as_bytes().to_vec()), changed: 1 }]
+        };
+        let listed = Listed { revision: 1, count: 1, keys: keys("nobody") };
+        let mut mirror = Mirror::new(listed, Format::Auto).unwrap();
+        still(tell(&mirror, &reports), &reports);
+        assert_eq!(reports.status().state, State::Failing);
+        mirror.apply(2, keys("a:1")).unwrap();
+        still(tell(&mirror, &reports), &reports);
+        assert_eq!(reports.status().state, State::Following);
     }
 }

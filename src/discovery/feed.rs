@@ -6,19 +6,21 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::pause::Pauses;
-use super::reports::{Reports, Status};
+use super::reports::{Reports, STEADY, Status};
 use super::set::Set;
 use super::store::{Store, Stored};
 use super::{Settings, Source, build};
 
-/// Between the end of a watch without a failure and the next one.
-const AT_ONCE: Duration = Duration::from_millis(50);
 /// Between two writes of the set to the disk: a burst of changes is one write.
 const SAVE_INTERVAL: Duration = Duration::from_secs(1);
+/// When a set that stays as it is gets written again, since the file says how old it is.
+const SAVE_AGAIN: Duration = Duration::from_secs(60);
+/// Between a write that failed and the next try.
+const SAVE_RETRY: Duration = Duration::from_secs(10);
 
 /// The endpoints that one source knows, as they change. It outlives the upstream of one
 /// configuration: the next one with equal settings goes on with it.
@@ -31,10 +33,15 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// A feed that is not followed yet; until the first answer it has these endpoints.
-    pub fn new(upstream: &str, settings: Settings, kept: Arc<Set>) -> Feed {
+    /// A feed that is not followed yet; until the first answer it has the endpoints of the one before,
+    /// which are as old as they were there.
+    pub fn new(upstream: &str, settings: Settings, before: Option<&Feed>) -> Feed {
         let origin = build(upstream, &settings).origin();
-        let reports = Arc::new(Reports::new(upstream, &origin, kept));
+        let reports = match before {
+            Some(before) => Reports::after(&before.reports, &origin),
+            None => Reports::new(upstream, &origin, Arc::default()),
+        };
+        let reports = Arc::new(reports);
         Feed { upstream: upstream.into(), settings, reports, task: OnceLock::new() }
     }
 
@@ -45,6 +52,14 @@ impl Feed {
             let source = build(&self.upstream, &self.settings);
             runtime.spawn(run(self.upstream.clone(), source, self.reports.clone(), store.clone()))
         });
+    }
+
+    /// Follows the source no longer; the endpoints stay as they are. For a feed that another one with
+    /// other settings takes over from, while exchanges still hold it: there is one file for both.
+    pub fn retire(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
     }
 
     /// What it was made from.
@@ -62,6 +77,11 @@ impl Feed {
         self.reports.subscribe()
     }
 
+    /// The number of good answers, now and later. The channel closes with the feed.
+    pub fn subscribe_answers(&self) -> watch::Receiver<u64> {
+        self.reports.subscribe_answers()
+    }
+
     /// Returns when the source has been heard, or has failed once. Cancel-safe; the deadline is the
     /// caller's.
     pub async fn settled(&self) {
@@ -76,9 +96,7 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        if let Some(task) = self.task.get() {
-            task.abort();
-        }
+        self.retire();
     }
 }
 
@@ -88,32 +106,56 @@ async fn run(upstream: Box<str>, mut source: Box<dyn Source>, reports: Arc<Repor
         let age = SystemTime::now().duration_since(stored.at).unwrap_or_default();
         reports.restore(Arc::new(stored.set), age);
     }
-    let mut sets = reports.subscribe();
-    sets.mark_unchanged();
-    let saving = async {
-        // The channel lives as long as `reports`.
-        while sets.changed().await.is_ok() {
-            let set = sets.borrow_and_update().clone();
-            file.save(set).await;
-            sleep(SAVE_INTERVAL).await;
+    tokio::join!(follow(&mut *source, &reports), keep(&reports, &file));
+}
+
+/// Stores what is used: after the first answer, since what is stored may be of another source, after a
+/// change, and now and then.
+async fn keep(reports: &Reports, file: &StoredSet) {
+    let mut answers = reports.subscribe_answers();
+    if *answers.borrow() > 0 {
+        answers.mark_changed();
+    }
+    let mut stored: Option<(Arc<Set>, Instant)> = None;
+    // The channel lives as long as `reports`.
+    while answers.changed().await.is_ok() {
+        let set = reports.used();
+        let is_stored =
+            |(before, at): &(Arc<Set>, Instant)| Arc::ptr_eq(before, &set) && at.elapsed() < SAVE_AGAIN;
+        if stored.as_ref().is_some_and(is_stored) {
+            continue;
         }
-    };
-    tokio::join!(follow(&mut *source, &reports), saving);
+        match file.save(set.clone()).await {
+            Saved::Written => {
+                stored = Some((set, Instant::now()));
+                sleep(SAVE_INTERVAL).await;
+            }
+            Saved::Failed => {
+                stored = None;
+                sleep(SAVE_RETRY).await;
+                answers.mark_changed();
+            }
+        }
+    }
 }
 
 async fn follow(source: &mut dyn Source, reports: &Reports) {
     let mut pauses = Pauses::default();
     loop {
-        let answers = reports.answers();
+        let begun = Instant::now();
         let ended = tokio::select! {
             ended = source.follow(reports) => ended,
-            () = reports.ask_again() => Ok(()),
+            () = reports.ask_again() => {
+                pauses.reset();
+                Ok(())
+            }
         };
-        if reports.answers() != answers {
+        // One whose list works and whose watch fails answers in every round.
+        if reports.is_steady() && begun.elapsed() >= STEADY {
             pauses.reset();
         }
         let pause = match ended {
-            Ok(()) => AT_ONCE,
+            Ok(()) => pauses.after_end(),
             Err(failure) => {
                 reports.failed(&failure);
                 pauses.after(failure.kind, fastrand::f64())
@@ -121,6 +163,13 @@ async fn follow(source: &mut dyn Source, reports: &Reports) {
         };
         sleep(pause).await;
     }
+}
+
+/// How a write went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Saved {
+    Written,
+    Failed,
 }
 
 /// Where the set of one upstream is stored.
@@ -144,11 +193,16 @@ impl StoredSet {
         }
     }
 
-    async fn save(&self, set: Arc<Set>) {
+    async fn save(&self, set: Arc<Set>) -> Saved {
         let (store, name, origin) = (self.store.clone(), self.name.clone(), self.origin.clone());
         let saved = tokio::task::spawn_blocking(move || store.save(&name, &origin, &set)).await;
-        if let Ok(Err(error)) = saved {
-            warn!(file = %error.path.display(), %error, "endpoints can not be stored");
+        match saved {
+            Ok(Err(error)) => {
+                warn!(file = %error.path.display(), %error, "endpoints can not be stored");
+                Saved::Failed
+            }
+            // Nobody aborts it.
+            Ok(Ok(())) | Err(_) => Saved::Written,
         }
     }
 }

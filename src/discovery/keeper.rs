@@ -16,21 +16,35 @@ pub const DOUBT: Duration = Duration::from_secs(60);
 
 /// Holds the set that is in use.
 ///
-/// The latest answer wins, with one exception. An empty answer, or the first one after a failure that
-/// lacks more than half of the endpoints, begins a doubt: for [`DOUBT`] endpoints are added and
-/// changed, but none is removed. Then the source is asked again, and its answer wins, whatever it is.
-/// An answer that has all endpoints again ends a doubt, and so does a failure.
+/// The latest answer wins, with one exception. An empty answer begins a doubt, and so does one that
+/// lacks more than half of the endpoints when it is the first one after a failure or a start, or answers
+/// a poll and is less than half as long as well: for [`DOUBT`] endpoints are added and changed, but none is removed. Then the source is asked
+/// again, and its answer wins, whatever it is. An answer that has all endpoints again ends a doubt. After
+/// a failure its time begins anew, but what it keeps does not grow: endpoints that came and went during
+/// a doubt are not kept.
 #[derive(Debug)]
 pub(super) struct Keeper {
     used: Arc<Set>,
     last: Arc<Set>,
     doubt: Option<Doubt>,
-    is_failing: bool,
+    sight: Sight,
+}
+
+/// What is known about the source since its last answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    /// It would have been seen to go away.
+    Kept,
+    /// It has only been asked again: it may have been restarted in between.
+    Polled,
+    /// It was away, or the proxy was.
+    Lost,
 }
 
 #[derive(Debug)]
 struct Doubt {
-    end: Instant,
+    /// Absent from a failure to the next answer.
+    end: Option<Instant>,
     /// What no answer removes.
     before: Arc<Set>,
     asks: Asks,
@@ -46,7 +60,12 @@ enum Asks {
 impl Keeper {
     /// Begins with a set that is kept until the first answer.
     pub(super) fn new(kept: Arc<Set>) -> Keeper {
-        Keeper { last: kept.clone(), used: kept, doubt: None, is_failing: false }
+        Keeper { last: kept.clone(), used: kept, doubt: None, sight: Sight::Kept }
+    }
+
+    /// Begins with a set that was stored: what happened since is as unknown as after an outage.
+    pub(super) fn restored(stored: Arc<Set>) -> Keeper {
+        Keeper { sight: Sight::Lost, ..Keeper::new(stored) }
     }
 
     /// The set that is in use.
@@ -56,17 +75,17 @@ impl Keeper {
 
     /// Takes an answer; the set that is to be used from now on, if it is another one.
     pub(super) fn answer(&mut self, set: Arc<Set>, now: Instant) -> Option<Arc<Set>> {
-        let is_suspicious =
-            set.lacks(&self.used) * 2 > self.used.len() && (set.is_empty() || self.is_failing);
-        match &self.doubt {
-            Some(doubt) if now >= doubt.end || set.lacks(&doubt.before) == 0 => self.doubt = None,
+        let is_suspicious = self.is_suspicious(&set);
+        match &mut self.doubt {
+            Some(doubt) if doubt.is_over(&set, now) => self.doubt = None,
+            Some(doubt) => _ = doubt.end.get_or_insert(now + DOUBT),
             None if is_suspicious => {
                 let before = self.used.clone();
-                self.doubt = Some(Doubt { end: now + DOUBT, before, asks: Asks::Waiting });
+                self.doubt = Some(Doubt { end: Some(now + DOUBT), before, asks: Asks::Waiting });
             }
-            Some(_) | None => {}
+            None => {}
         }
-        self.is_failing = false;
+        self.sight = Sight::Kept;
         self.last = set.clone();
         let next = match &self.doubt {
             Some(doubt) => Arc::new(set.union(&doubt.before)),
@@ -84,15 +103,25 @@ impl Keeper {
         self.answer(self.last.clone(), now)
     }
 
-    /// Takes note of a failure: what is used stays, and the next answer begins anew.
+    /// Takes note of a failure: what is used stays, and the time of a doubt begins anew with the next
+    /// answer.
     pub(super) fn failed(&mut self) {
-        self.is_failing = true;
-        self.doubt = None;
+        self.sight = Sight::Lost;
+        if let Some(doubt) = &mut self.doubt {
+            (doubt.end, doubt.asks) = (None, Asks::Waiting);
+        }
+    }
+
+    /// The next answer is one to a poll.
+    pub(super) fn polled(&mut self) {
+        if self.sight == Sight::Kept {
+            self.sight = Sight::Polled;
+        }
     }
 
     /// When the source is to be asked again because of a doubt; once for each doubt.
     pub(super) fn ask_again_at(&self) -> Option<Instant> {
-        self.doubt.as_ref().filter(|doubt| doubt.asks == Asks::Waiting).map(|doubt| doubt.end)
+        self.doubt.as_ref().filter(|doubt| doubt.asks == Asks::Waiting)?.end
     }
 
     /// It has been asked.
@@ -102,10 +131,34 @@ impl Keeper {
         }
     }
 
+    fn is_suspicious(&self, set: &Set) -> bool {
+        let is_doubted = match self.sight {
+            Sight::Kept => set.is_empty(),
+            // As many others are a deployment.
+            Sight::Polled => set.len() * 2 < self.used.len(),
+            Sight::Lost => true,
+        };
+        is_doubted && lacks_most(set, &self.used)
+    }
+
     /// Whether endpoints are kept that the last answer does not have.
     pub(super) fn doubts(&self) -> bool {
         self.doubt.is_some()
     }
+}
+
+impl Doubt {
+    /// Whether that answer ends it: in time it is one that has all again, or, after a failure, most.
+    fn is_over(&self, set: &Set, now: Instant) -> bool {
+        match self.end {
+            Some(end) => now >= end || set.lacks(&self.before) == 0,
+            None => !lacks_most(set, &self.before),
+        }
+    }
+}
+
+fn lacks_most(set: &Set, before: &Set) -> bool {
+    set.lacks(before) * 2 > before.len()
 }
 
 #[cfg(test)]
@@ -180,6 +233,29 @@ mod tests {
         keeper.failed();
         assert_eq!(answer(&mut keeper, &[], now + DOUBT), None);
         assert_eq!(keeper.ask_again_at(), Some(now + DOUBT * 2));
+    }
+
+    #[test]
+    fn what_comes_and_goes_during_a_doubt_is_not_kept_however_often_the_source_fails() {
+        let (mut keeper, mut now) = (keeper(THREE), Instant::now());
+        for round in 0..20 {
+            keeper.failed();
+            now += DOUBT / 2;
+            let fresh: Vec<String> =
+                (0..3 + round % 2 * 40).map(|number| format!("r{round}n{number}:1")).collect();
+            let fresh: Vec<&str> = fresh.iter().map(String::as_str).collect();
+            answer(&mut keeper, &fresh, now);
+            assert_eq!(keeper.used().len(), fresh.len() + THREE.len(), "round {round}");
+        }
+        assert_eq!(answer(&mut keeper, &["d:1"], now + DOUBT), Some(1), "a minute without a failure ends it");
+    }
+
+    #[test]
+    fn half_of_what_was_stored_is_doubted_as_after_an_outage() {
+        let (mut keeper, now) = (Keeper::restored(Arc::new(set(THREE))), Instant::now());
+        assert_eq!(answer(&mut keeper, &["a:1"], now), None);
+        assert!(keeper.doubts());
+        assert_eq!(answer(&mut keeper, &["a:1"], now + DOUBT), Some(1));
     }
 
     #[test]

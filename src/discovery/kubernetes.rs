@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::WatchEvent;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::set::MOST;
 use super::{Failure, Kind, Pending, Reports, Source};
 
 mod cluster;
@@ -28,6 +30,8 @@ const WATCH: Duration = Duration::from_secs(30);
 const APART: Duration = Duration::from_millis(500);
 /// Most slices of one Service.
 const MOST_SLICES: usize = 2_000;
+/// Most pages of one list; full ones would be half of that.
+const MOST_PAGES: usize = 2 * MOST_SLICES / cluster::PAGE as usize;
 
 /// Watches a Service.
 #[derive(Debug)]
@@ -86,25 +90,24 @@ struct World<'f> {
     settings: &'f Settings,
     reports: &'f Reports,
     slices: BTreeMap<String, EndpointSlice>,
+    /// Endpoints in all of them.
+    endpoints: usize,
     /// Whether they were endpoints that can be used.
     is_usable: bool,
 }
 
 impl<'f> World<'f> {
     fn of(cluster: Cluster, settings: &'f Settings, reports: &'f Reports) -> World<'f> {
-        World { cluster, settings, reports, slices: BTreeMap::new(), is_usable: false }
+        World { cluster, settings, reports, slices: BTreeMap::new(), endpoints: 0, is_usable: false }
     }
 
     /// Asks for all slices and returns the version of the answer, from which a watch goes on.
     async fn list(&mut self) -> Result<String, Failure> {
         let mut next = None;
-        loop {
+        for _ in 0..MOST_PAGES {
             let page = self.cluster.list(next.as_deref()).await?;
             for slice in page.items {
-                self.slices.insert(name(&slice), slice);
-            }
-            if self.slices.len() > MOST_SLICES {
-                return Err(too_many());
+                self.take(slice)?;
             }
             next = page.metadata.continue_.filter(|token| !token.is_empty());
             if next.is_none() {
@@ -112,6 +115,27 @@ impl<'f> World<'f> {
                 return Ok(page.metadata.resource_version.unwrap_or_default());
             }
         }
+        Err(too_many(format!("{MOST_PAGES} pages of EndpointSlices")))
+    }
+
+    /// Keeps a slice, without what nobody looks at.
+    fn take(&mut self, mut slice: EndpointSlice) -> Result<(), Failure> {
+        let name = name(&slice);
+        slice.metadata = ObjectMeta { name: slice.metadata.name, ..ObjectMeta::default() };
+        self.endpoints += count(&slice);
+        self.forget(&name);
+        self.slices.insert(name, slice);
+        if self.slices.len() > MOST_SLICES {
+            return Err(too_many(format!("{MOST_SLICES} EndpointSlices")));
+        }
+        if self.endpoints > MOST {
+            return Err(too_many(format!("{MOST} endpoints")));
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self, name: &str) {
+        self.endpoints -= self.slices.remove(name).as_ref().map_or(0, count);
     }
 
     /// Follows what changes after that version until the watch ends, and returns the version at
@@ -125,15 +149,12 @@ impl<'f> World<'f> {
             match event {
                 WatchEvent::Added(slice) | WatchEvent::Modified(slice) => {
                     version = version_of(&slice).unwrap_or(version);
-                    self.slices.insert(name(&slice), slice);
-                    if self.slices.len() > MOST_SLICES {
-                        return Err(too_many());
-                    }
+                    self.take(slice)?;
                     self.tell();
                 }
                 WatchEvent::Deleted(slice) => {
                     version = version_of(&slice).unwrap_or(version);
-                    self.slices.remove(&name(&slice));
+                    self.forget(&name(&slice));
                     self.tell();
                 }
                 WatchEvent::Bookmark(bookmark) => {
@@ -172,8 +193,12 @@ async fn next(events: &mut Events, idle: Duration) -> Result<Option<WatchEvent<E
     timeout(idle, events.next()).await.map_err(|_late| silent())?
 }
 
-fn too_many() -> Failure {
-    Failure::new(Kind::Invalid, format!("more than {MOST_SLICES} EndpointSlices of one Service"))
+fn too_many(what: String) -> Failure {
+    Failure::new(Kind::Invalid, format!("more than {what} of one Service"))
+}
+
+fn count(slice: &EndpointSlice) -> usize {
+    slice.endpoints.as_ref().map_or(0, Vec::len)
 }
 
 fn name(slice: &EndpointSlice) -> String {

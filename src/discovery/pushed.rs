@@ -1,6 +1,7 @@
 //! Endpoints that an operator or a deploy script adds and drains while the proxy runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -10,12 +11,15 @@ use tracing::{info, warn};
 use super::set::{Draft, Found};
 use super::store::{Record, Store, StoreError};
 use crate::endpoint::Location;
+use crate::units::Weight;
 
 /// What was pushed to one upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Push {
-    /// Endpoints of its own, and other weights for endpoints from elsewhere.
+    /// Endpoints of its own.
     pub added: Vec<Found>,
+    /// Other weights for endpoints from elsewhere, as long as they are there.
+    pub weights: BTreeMap<Location, Weight>,
     /// Places that take no new requests, wherever they come from.
     pub drained: BTreeSet<Location>,
 }
@@ -35,6 +39,8 @@ pub struct Pushed {
     upstream: Box<str>,
     current: watch::Sender<Arc<Push>>,
     loaded: watch::Sender<bool>,
+    /// Whether what was stored has been compared with what is there.
+    compared: AtomicBool,
     store: OnceLock<Store>,
     /// Writes go one after another, each with what is current then. Held by blocking threads only.
     writing: Mutex<()>,
@@ -44,6 +50,8 @@ pub struct Pushed {
 #[derive(Serialize, Deserialize)]
 struct Document {
     added: Vec<Record>,
+    #[serde(default)]
+    weights: BTreeMap<String, u32>,
     drained: BTreeSet<String>,
 }
 
@@ -54,6 +62,7 @@ impl Pushed {
             upstream: upstream.into(),
             current: watch::Sender::default(),
             loaded: watch::Sender::new(false),
+            compared: AtomicBool::new(false),
             store: OnceLock::new(),
             writing: Mutex::new(()),
         }
@@ -98,6 +107,11 @@ impl Pushed {
         let _ = self.loaded.subscribe().wait_for(|loaded| *loaded).await;
     }
 
+    /// Whether nobody has asked this before: what was stored is compared once with what is there.
+    pub fn is_to_compare(&self) -> bool {
+        !self.compared.swap(true, Ordering::Relaxed)
+    }
+
     /// Writes what is current to the disk. When the future is dropped, the write goes on.
     ///
     /// # Errors
@@ -112,6 +126,7 @@ impl Pushed {
             let push = pushed.current();
             let document = Document {
                 added: push.added.iter().map(Record::of).collect(),
+                weights: push.weights.iter().map(|(place, weight)| (place.to_string(), weight.0)).collect(),
                 drained: push.drained.iter().map(ToString::to_string).collect(),
             };
             store.write(&pushed.name(), &document)
@@ -126,12 +141,15 @@ impl Pushed {
         let added = draft.finish().map(|set| set.found().to_vec()).unwrap_or_default();
         let drained: BTreeSet<Location> =
             document.drained.iter().filter_map(|place| place.parse().ok()).collect();
-        if added.is_empty() && drained.is_empty() {
+        let weights = document.weights.iter();
+        let weights: BTreeMap<Location, Weight> =
+            weights.filter_map(|(place, weight)| Some((place.parse().ok()?, Weight(*weight)))).collect();
+        if added.is_empty() && weights.is_empty() && drained.is_empty() {
             return;
         }
         let (upstream, endpoints, draining) = (&*self.upstream, added.len(), drained.len());
         info!(upstream, endpoints, draining, "pushed endpoints are used again");
-        self.change(|push| *push = Push { added, drained });
+        self.change(|push| *push = Push { added, weights, drained });
     }
 
     fn name(&self) -> String {
@@ -151,6 +169,7 @@ mod tests {
         first.load(&store).await;
         first.change(|push| {
             push.added.push(Found::at("10.0.0.1:80".parse().unwrap()));
+            push.weights.insert("10.0.0.3:80".parse().unwrap(), Weight(7));
             push.drained.insert("10.0.0.2:80".parse().unwrap());
         });
         assert_eq!(first.save().await.unwrap(), Kept::Stored);
@@ -161,6 +180,16 @@ mod tests {
         let other = Arc::new(Pushed::new("other"));
         other.load(&store).await;
         assert_eq!(*other.current(), Push::default());
+    }
+
+    #[tokio::test]
+    async fn a_file_without_weights_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = r#"{"added": [], "drained": ["10.0.0.2:80"]}"#;
+        std::fs::write(directory.path().join("pushed-users.json"), text).unwrap();
+        let pushed = Arc::new(Pushed::new("users"));
+        pushed.load(&Store::new(Some(directory.path().to_owned()))).await;
+        assert_eq!((pushed.current().drained.len(), pushed.current().weights.len()), (1, 0));
     }
 
     #[tokio::test]

@@ -7,11 +7,14 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Keeper;
 use super::failure::{Failure, Kind};
 use super::set::Set;
+
+/// Who has answered for so long, without a failure, works.
+pub(super) const STEADY: Duration = Duration::from_secs(5);
 
 /// Takes what a source says. Nothing here waits.
 #[derive(Debug)]
@@ -20,10 +23,12 @@ pub struct Reports {
     origin: Box<str>,
     inner: Mutex<Inner>,
     used: watch::Sender<Arc<Set>>,
+    /// Good answers so far.
+    answers: watch::Sender<u64>,
     /// Whether the source has been heard, or has failed once.
     settled: watch::Sender<bool>,
-    /// A doubt may have begun or ended.
-    doubted: Notify,
+    /// A doubt, or a failure, may have begun or ended.
+    turned: Notify,
 }
 
 #[derive(Debug)]
@@ -32,11 +37,12 @@ struct Inner {
     /// When the last good answer came; before this process for a stored set.
     good: Option<Good>,
     updates: u64,
-    answers: u64,
     failures: [u64; Kind::ALL.len()],
     /// The last failure, while it lasts.
     failure: Option<String>,
-    /// The kinds that were logged since the last good answer.
+    /// Since when it answers without a failure.
+    answers_since: Option<Instant>,
+    /// The kinds that were logged since it worked last.
     told: BTreeSet<Kind>,
     unusable: usize,
     complaint: String,
@@ -92,20 +98,29 @@ impl Reports {
             upstream: upstream.into(),
             origin: origin.into(),
             used: watch::Sender::new(kept.clone()),
+            answers: watch::Sender::new(0),
             settled: watch::Sender::new(false),
-            doubted: Notify::new(),
+            turned: Notify::new(),
             inner: Mutex::new(Inner {
                 keeper: Keeper::new(kept),
                 good: None,
                 updates: 0,
-                answers: 0,
                 failures: [0; Kind::ALL.len()],
                 failure: None,
+                answers_since: None,
                 told: BTreeSet::new(),
                 unusable: 0,
                 complaint: String::new(),
             }),
         }
+    }
+
+    /// Begins with the set that another source has found, until the first answer of this one.
+    pub(super) fn after(before: &Reports, origin: &str) -> Reports {
+        let (kept, good) = (before.used(), before.lock().good);
+        let reports = Reports::new(&before.upstream, origin, kept);
+        reports.lock().good = good;
+        reports
     }
 
     /// The full state, as the source knows it now.
@@ -115,6 +130,13 @@ impl Reports {
         let before = inner.keeper.used().clone();
         let changed = inner.keeper.answer(Arc::new(set), Instant::now());
         self.good(inner, &before, changed);
+    }
+
+    /// The full state as it was said to a question. Whether the source has been restarted since the
+    /// question before is not known.
+    pub fn polled(&self, set: Set) {
+        self.lock().keeper.polled();
+        self.found(set);
     }
 
     /// What the source said last still holds.
@@ -141,33 +163,45 @@ impl Reports {
             warn!(upstream, source, reason, error = %text, kept, "discovery failed, the last endpoints stay");
         }
         inner.failure = Some(text);
+        inner.answers_since = None;
         inner.keeper.failed();
         drop(inner);
-        self.doubted.notify_one();
+        self.turned.notify_one();
         self.settled.send_replace(true);
     }
 
     fn good(&self, mut inner: MutexGuard<'_, Inner>, before: &Set, changed: Option<Arc<Set>>) {
         let (upstream, source) = (&*self.upstream, &*self.origin);
         inner.good = Some(Good { at: Instant::now(), age: Duration::ZERO });
-        inner.answers += 1;
-        if inner.failure.take().is_some() {
-            inner.told.clear();
-            info!(upstream, source, "discovery works again");
-        }
+        inner.failure = None;
+        inner.answers_since.get_or_insert_with(Instant::now);
         if let Some(set) = changed {
             inner.updates += 1;
             let (added, removed) = (before.lacks(&set), set.lacks(before));
-            info!(upstream, source, endpoints = set.len(), added, removed, "endpoints discovered");
+            let endpoints = set.len();
+            match added + removed {
+                0 => debug!(upstream, source, endpoints, "endpoints say something else"),
+                _ => info!(upstream, source, endpoints, added, removed, "endpoints discovered"),
+            }
             self.used.send_replace(set);
         }
         if inner.keeper.doubts() && inner.keeper.ask_again_at().is_some() {
             let kept = inner.keeper.used().len();
-            tracing::debug!(upstream, source, kept, "the answer lacks too much to be believed yet");
+            debug!(upstream, source, kept, "the answer lacks too much to be believed yet");
         }
         drop(inner);
-        self.doubted.notify_one();
+        self.answers.send_modify(|count| *count += 1);
+        self.turned.notify_one();
         self.settled.send_replace(true);
+    }
+
+    /// Says that a source works again, when it has for a while.
+    fn works(&self) {
+        let mut inner = self.lock();
+        if inner.is_steady() && !inner.told.is_empty() {
+            inner.told.clear();
+            info!(upstream = &*self.upstream, source = &*self.origin, "discovery works again");
+        }
     }
 
     /// Says once what of an answer can not be used.
@@ -189,7 +223,7 @@ impl Reports {
         }
         let (upstream, source, endpoints) = (&*self.upstream, &*self.origin, set.len());
         info!(upstream, source, endpoints, age_seconds = age.as_secs(), "stored endpoints are used");
-        inner.keeper = Keeper::new(set.clone());
+        inner.keeper = Keeper::restored(set.clone());
         inner.good = Some(Good { at: Instant::now(), age });
         self.used.send_replace(set);
     }
@@ -199,32 +233,36 @@ impl Reports {
         self.used.subscribe()
     }
 
+    /// The number of good answers so far, and every further one.
+    pub(super) fn subscribe_answers(&self) -> watch::Receiver<u64> {
+        self.answers.subscribe()
+    }
+
     /// The set in use.
     pub(super) fn used(&self) -> Arc<Set> {
         self.used.borrow().clone()
     }
 
-    /// Good answers so far.
-    pub(super) fn answers(&self) -> u64 {
-        self.lock().answers
+    /// Whether the source has answered for a while without a failure.
+    pub(super) fn is_steady(&self) -> bool {
+        self.lock().is_steady()
     }
 
-    /// Returns when the source is to be asked again because of a doubt. Cancel-safe.
+    /// Returns when the source is to be asked again because of a doubt; says meanwhile when it works
+    /// again. Cancel-safe.
     pub(super) async fn ask_again(&self) {
         loop {
-            let at = self.lock().keeper.ask_again_at();
-            let due = async {
-                match at {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
+            let (again, steady) = {
+                let inner = self.lock();
+                (inner.keeper.ask_again_at(), inner.steady_at())
             };
             tokio::select! {
-                () = due => {
+                () = until(again) => {
                     self.lock().keeper.asked_again();
                     return;
                 }
-                () = self.doubted.notified() => {}
+                () = until(steady) => self.works(),
+                () = self.turned.notified() => {}
             }
         }
     }
@@ -238,7 +276,7 @@ impl Reports {
     /// How the source is doing.
     pub(super) fn status(&self) -> Status {
         let inner = self.lock();
-        let state = match (&inner.failure, inner.answers) {
+        let state = match (&inner.failure, *self.answers.borrow()) {
             (Some(_), _) => State::Failing,
             (None, 0) => State::Waiting,
             (None, _) if inner.keeper.doubts() => State::Doubting,
@@ -258,5 +296,23 @@ impl Reports {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn is_steady(&self) -> bool {
+        self.answers_since.is_some_and(|since| since.elapsed() >= STEADY)
+    }
+
+    /// When it is to be told that the source works again.
+    fn steady_at(&self) -> Option<Instant> {
+        self.answers_since.filter(|_| !self.told.is_empty()).map(|since| since + STEADY)
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,18 +1,21 @@
 //! What a source has found, in one canonical form: equal worlds are equal values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::failure::{Failure, Kind};
 use crate::endpoint::Location;
 use crate::units::Weight;
 
 /// Most endpoints of one answer.
-const MOST: usize = 20_000;
+pub(super) const MOST: usize = 20_000;
+/// Most endpoints of an answer and those that are kept beside it.
+const MOST_KEPT: usize = 2 * MOST;
 /// Most pairs of metadata of an endpoint, and most bytes of a name or a value; more is left out.
 const MOST_METADATA: usize = 32;
 const LONGEST_METADATA: usize = 256;
-/// How many unusable entries are told in words.
+/// How many unusable entries are told in words, and in how many characters each.
 const TOLD: usize = 3;
+const LONGEST_REASON: usize = 200;
 
 /// One endpoint as a source tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +60,21 @@ pub struct Set {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Unusable {
     count: usize,
-    examples: Vec<String>,
+    /// The first of the reasons in their own order, which does not depend on that of the answer.
+    examples: BTreeSet<String>,
+}
+
+impl Unusable {
+    fn tell(&mut self, why: String) {
+        self.examples.insert(why);
+        if self.examples.len() > TOLD {
+            self.examples.pop_last();
+        }
+    }
+
+    fn complaint(&self) -> String {
+        self.examples.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
+    }
 }
 
 impl Set {
@@ -83,43 +100,70 @@ impl Set {
 
     /// Some of those in words.
     pub fn complaint(&self) -> String {
-        self.unusable.examples.join("; ")
+        self.unusable.complaint()
     }
 
     /// How many endpoints of `other` are not in here.
     pub(super) fn lacks(&self, other: &Set) -> usize {
-        let places: std::collections::BTreeSet<_> = self.found.iter().map(|found| &found.location).collect();
+        let places: BTreeSet<_> = self.found.iter().map(|found| &found.location).collect();
         other.found.iter().filter(|found| !places.contains(&found.location)).count()
     }
 
-    /// The endpoints of both; what this one says about a place counts.
+    /// The endpoints of both, as far as they are not too many; what this one says about a place
+    /// counts.
     pub(super) fn union(&self, other: &Set) -> Set {
-        let found = canonical(self.found.iter().chain(&other.found).cloned());
+        let mut places: BTreeMap<&Location, &Found> =
+            self.found.iter().map(|found| (&found.location, found)).collect();
+        for found in &other.found {
+            if places.len() < MOST_KEPT {
+                places.entry(&found.location).or_insert(found);
+            }
+        }
+        let found = canonical(places.into_values().cloned().collect());
         Set { found, unusable: self.unusable.clone() }
     }
 }
 
-/// One of each place, the first that is told, in the order of priority and place.
-fn canonical(all: impl Iterator<Item = Found>) -> Vec<Found> {
-    let mut places = BTreeMap::new();
-    for found in all {
-        places.entry(found.location.clone()).or_insert(found);
-    }
-    let mut found: Vec<Found> = places.into_values().collect();
-    found.sort_by_key(|found| found.priority);
-    found
+/// One of each place, in the order of priority and place. Of those that say different things about one
+/// place the smallest counts, by priority, weight and the rest: which of them comes first is no change.
+fn canonical(mut all: Vec<Found>) -> Vec<Found> {
+    let said = |found: &Found| (found.priority, found.weight.0);
+    all.sort_unstable_by(|one, other| {
+        let places = one.location.cmp(&other.location);
+        let rest = || (&one.host, &one.zone, &one.metadata).cmp(&(&other.host, &other.zone, &other.metadata));
+        places.then_with(|| said(one).cmp(&said(other))).then_with(rest)
+    });
+    all.dedup_by(|one, before| one.location == before.location);
+    all.sort_by_key(|found| found.priority);
+    all
 }
 
 /// An answer while it is read.
 #[derive(Clone, Debug, Default)]
 pub struct Draft {
     found: Vec<Found>,
+    /// Further ones, which are too many.
+    surplus: usize,
     unusable: Unusable,
 }
 
 impl Draft {
-    /// Adds an endpoint.
+    /// How many endpoints were added.
+    pub fn len(&self) -> usize {
+        self.found.len() + self.surplus
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds an endpoint; what is too much is only counted.
     pub fn add(&mut self, mut found: Found) {
+        if self.found.len() >= MOST {
+            self.surplus += 1;
+            return;
+        }
         let is_short = |text: &str| text.len() <= LONGEST_METADATA;
         found.metadata.retain(|name, value| is_short(name) && is_short(value));
         while found.metadata.len() > MOST_METADATA {
@@ -140,20 +184,21 @@ impl Draft {
         }
     }
 
-    /// Leaves an entry out that is no endpoint, and says why.
-    pub fn refuse(&mut self, why: impl Into<String>) {
+    /// Leaves an entry out that is no endpoint, and says why. The reason may hold what a registry
+    /// says, so it has an end, and no line ends.
+    pub fn refuse(&mut self, why: impl AsRef<str>) {
         self.unusable.count += 1;
-        if self.unusable.examples.len() < TOLD {
-            self.unusable.examples.push(why.into());
-        }
+        let why = why.as_ref().chars().take(LONGEST_REASON);
+        self.unusable.tell(why.map(|letter| if letter.is_control() { ' ' } else { letter }).collect());
     }
 
     /// Adds all that another one has.
     pub fn append(&mut self, other: &Draft) {
-        self.found.extend_from_slice(&other.found);
+        let (taken, surplus) = other.found.split_at(other.found.len().min(MOST - self.found.len()));
+        self.found.extend_from_slice(taken);
+        self.surplus += surplus.len() + other.surplus;
         self.unusable.count += other.unusable.count;
-        let room = TOLD.saturating_sub(self.unusable.examples.len());
-        self.unusable.examples.extend(other.unusable.examples.iter().take(room).cloned());
+        other.unusable.examples.iter().for_each(|why| self.unusable.tell(why.clone()));
     }
 
     /// The answer.
@@ -162,16 +207,16 @@ impl Draft {
     /// When it is too large, or has entries of which none is an endpoint: that is no empty answer,
     /// it is one that was not understood.
     pub fn finish(self) -> Result<Set, Failure> {
-        let Draft { found, unusable } = self;
-        if found.len() > MOST {
-            let count = found.len();
+        let count = self.len();
+        let Draft { found, unusable, .. } = self;
+        if count > MOST {
             return Err(Failure::new(Kind::Invalid, format!("{count} endpoints; {MOST} are the most")));
         }
         if found.is_empty() && unusable.count > 0 {
-            let examples = unusable.examples.join("; ");
+            let examples = unusable.complaint();
             return Err(Failure::new(Kind::Invalid, format!("no entry is an endpoint: {examples}")));
         }
-        Ok(Set { found: canonical(found.into_iter()), unusable })
+        Ok(Set { found: canonical(found), unusable })
     }
 }
 
@@ -201,6 +246,35 @@ pub(super) mod tests {
     fn order_and_repetition_make_no_difference() {
         assert_eq!(set(&["b:1", "10.0.0.1:80", "b:1"]), set(&["10.0.0.1:80", "b:1"]));
         assert_eq!(set(&["b:1", "a:1"]).found()[0].location.to_string(), "a:1");
+    }
+
+    #[test]
+    fn of_what_is_said_about_one_place_the_same_counts_in_any_order() {
+        let one = Found { weight: Weight(5), ..Found::at("a:1".parse().unwrap()) };
+        let other = Found { zone: "z".to_owned(), ..Found::at("a:1".parse().unwrap()) };
+        let third = Found { priority: 1, weight: Weight(0), ..one.clone() };
+        let found = |all: [&Found; 3]| {
+            let mut draft = Draft::default();
+            all.into_iter().for_each(|found| draft.add(found.clone()));
+            draft.finish().unwrap().found().to_vec()
+        };
+        let expected = vec![other.clone()];
+        assert_eq!(found([&one, &other, &third]), expected);
+        assert_eq!(found([&third, &other, &one]), expected);
+    }
+
+    #[test]
+    fn complaints_have_an_order_and_a_length_and_are_one_line() {
+        let told = |reasons: [&str; 4]| {
+            let mut draft = Draft::default();
+            draft.add_at("a:1");
+            reasons.iter().for_each(|why| draft.refuse(why));
+            draft.finish().unwrap().complaint()
+        };
+        assert_eq!(told(["d", "c", "b", "a\n"]), "a ; b; c");
+        assert_eq!(told(["a\n", "b", "c", "d"]), "a ; b; c");
+        assert_eq!(told([&"x".repeat(100_000), "a", "b", "c"]).len(), 7);
+        assert_eq!(told([&"x".repeat(100_000); 4]).len(), LONGEST_REASON);
     }
 
     #[test]
@@ -242,6 +316,12 @@ pub(super) mod tests {
         let (one, other) = (set(&["a:1"]), set(&["a:1", "b:1"]));
         assert_eq!(one.union(&other), other);
         assert_eq!((one.lacks(&other), other.lacks(&one)), (1, 0));
+        let many = |name: &str| {
+            let mut draft = Draft::default();
+            (0..MOST).for_each(|number| draft.add_at(&format!("{name}{number}:1")));
+            draft.finish().unwrap()
+        };
+        assert_eq!(one.union(&many("b")).union(&many("c")).union(&many("d")).len(), MOST_KEPT);
     }
 
     #[test]

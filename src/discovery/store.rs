@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::DeserializeOwned;
@@ -40,8 +41,10 @@ pub struct StoreError {
     pub path: PathBuf,
     /// What is wrong with it.
     #[source]
-    pub reason: Box<dyn std::error::Error + Send + Sync>,
+    pub reason: Reason,
 }
+
+type Reason = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a file says.
 #[derive(Serialize, Deserialize)]
@@ -141,26 +144,41 @@ impl Store {
     /// Replaces a document: the file is the old one or the new one, whatever happens. Blocks.
     pub(super) fn write<T: Serialize>(&self, name: &str, document: &T) -> Result<(), StoreError> {
         let Some(path) = self.path(name) else { return Ok(()) };
-        let write = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let write = || -> Result<(), Reason> {
             if let Some(directory) = path.parent() {
                 fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
             }
-            let fresh = path.with_extension("json.new");
-            let mut file = fs::File::create(&fresh)?;
-            file.write_all(&serde_json::to_vec_pretty(document)?)?;
-            file.sync_data()?;
-            Ok(fs::rename(&fresh, &path)?)
+            let fresh = path.with_extension(fresh_extension());
+            let renamed = fill(&fresh, document).and_then(|()| Ok(fs::rename(&fresh, &path)?));
+            if renamed.is_err() {
+                // Where it was not made, there is nothing to remove.
+                let _ = fs::remove_file(&fresh);
+            }
+            renamed
         };
         write().map_err(|reason| self.error(name, reason))
     }
 
-    fn error(&self, name: &str, reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    fn error(&self, name: &str, reason: impl Into<Reason>) -> StoreError {
         StoreError { path: self.path(name).unwrap_or_default(), reason: reason.into() }
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {
         self.0.as_ref().map(|directory| directory.join(format!("{name}.json")))
     }
+}
+
+/// Another one for every write: two that write the same document at the same time, perhaps in two
+/// processes, do not write into one file.
+fn fresh_extension() -> String {
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    format!("json.{}-{}.new", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed))
+}
+
+fn fill<T: Serialize>(path: &Path, document: &T) -> Result<(), Reason> {
+    let mut file = fs::File::create(path)?;
+    file.write_all(&serde_json::to_vec_pretty(document)?)?;
+    Ok(file.sync_data()?)
 }
 
 #[cfg(test)]
@@ -199,6 +217,26 @@ mod tests {
             fs::write(directory.path().join("users.json"), text).unwrap();
             assert!(store.load("users").unwrap_err().path.ends_with("users.json"), "{text}");
         }
+    }
+
+    #[test]
+    fn writes_at_the_same_time_do_not_disturb_each_other_and_leave_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::new(Some(directory.path().to_owned()));
+        let write = |place: &str| {
+            (0..50).for_each(|_| store.save("users", "file x", &set(&[place])).unwrap());
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| write("a:1"));
+            scope.spawn(|| write("b:1"));
+        });
+        assert_eq!(store.load("users").unwrap().unwrap().set.len(), 1);
+        fs::create_dir(directory.path().join("other.json")).unwrap();
+        assert!(store.save("other", "file x", &set(&["a:1"])).is_err(), "a directory is in its place");
+        let mut names: Vec<_> =
+            fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["other.json", "users.json"]);
     }
 
     #[test]

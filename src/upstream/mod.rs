@@ -175,7 +175,9 @@ impl Upstream {
         self.take_push();
         if let Some(feed) = &self.feed {
             feed.settled().await;
-            self.set_found(&feed.used());
+            if self.set_found(&feed.used()) {
+                self.keep_and_tell().await;
+            }
         }
         // The sender lives in `self`, so the channel is not closed.
         let is_done = |tried: &HashSet<Name>| {
@@ -313,7 +315,7 @@ impl Upstream {
         info!(upstream = &*self.name, host, endpoints = addresses.len(), "name resolved");
     }
 
-    /// Takes what the source has found; returns whether that ended a drain.
+    /// Takes what the source has found; returns whether that ended a drain or a weight.
     fn set_found(&self, set: &Arc<Set>) -> bool {
         let mut roster = self.roster();
         let places = |roster: &Roster| -> HashSet<Location> {
@@ -327,7 +329,7 @@ impl Upstream {
         self.settle(&roster, Moment::now());
         drop(roster);
         self.changed.notify_one();
-        self.forget_drains(&before.difference(&after).cloned().collect::<Vec<_>>())
+        self.forget_gone(&before.difference(&after).cloned().collect::<Vec<_>>())
     }
 
     /// Publishes a roster with other endpoints.
@@ -402,8 +404,7 @@ fn feed(name: &str, settings: &settings::Upstream, previous: Option<&Upstream>) 
     let before = previous.and_then(|previous| previous.feed.as_ref());
     match before {
         Some(feed) if feed.settings() == source => Some(feed.clone()),
-        Some(feed) => Some(Arc::new(Feed::new(name, source.clone(), feed.used()))),
-        None => Some(Arc::new(Feed::new(name, source.clone(), Arc::default()))),
+        Some(_) | None => Some(Arc::new(Feed::new(name, source.clone(), before.map(Arc::as_ref)))),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Endpoints that are added, removed and drained while the proxy runs.
 
+use std::collections::HashSet;
+
 use tracing::warn;
 
 use super::Upstream;
@@ -65,6 +67,7 @@ impl Upstream {
             }
             PushChange::Remove(places) => {
                 push.added.retain(|found| !places.contains(&found.location));
+                push.weights.retain(|place, _| !places.contains(place));
                 push.drained.retain(|place| !places.contains(place));
             }
             PushChange::Drain(places) => push.drained.extend(places.iter().cloned()),
@@ -98,15 +101,34 @@ impl Upstream {
         }
     }
 
-    /// Forgets the drain of places that were here and are not any more: whoever comes there next is
-    /// somebody else. Returns whether there were some.
-    pub(super) fn forget_drains(&self, gone: &[Location]) -> bool {
-        let is_drained = |place: &Location| self.pushed.current().drained.contains(place);
-        if !gone.iter().any(is_drained) {
+    /// Forgets the drain and the weight of places that were here and are not any more: whoever comes
+    /// there next is somebody else. Returns whether there were some.
+    pub(super) fn forget_gone(&self, gone: &[Location]) -> bool {
+        let pushed = self.pushed.current();
+        let is_told = |place| pushed.drained.contains(place) || pushed.weights.contains_key(place);
+        if !gone.iter().any(is_told) {
             return false;
         }
-        self.pushed.change(|push| push.drained.retain(|place| !gone.contains(place)));
+        self.pushed.change(|push| {
+            push.drained.retain(|place| !gone.contains(place));
+            push.weights.retain(|place, _| !gone.contains(place));
+        });
         true
+    }
+
+    /// Forgets, once after a start, the drains and weights of places that went while nobody looked.
+    /// Returns whether there were some.
+    pub(super) fn forget_absent(&self) -> bool {
+        if !self.pushed.is_to_compare() {
+            return false;
+        }
+        self.take_push();
+        let has_forgotten = self.feed.as_ref().is_some_and(|feed| self.set_found(&feed.used()));
+        let here: HashSet<Location> = self.places().into_iter().map(|(place, _)| place).collect();
+        let pushed = self.pushed.current();
+        let told = pushed.drained.iter().chain(pushed.weights.keys());
+        let gone: Vec<Location> = told.filter(|place| !here.contains(place)).cloned().collect();
+        self.forget_gone(&gone) || has_forgotten
     }
 
     fn check(&self, change: &PushChange) -> Result<(), PushError> {
@@ -115,12 +137,14 @@ impl Upstream {
         let unknown =
             |place: &Location| PushError::Unknown { upstream: self.name().to_owned(), place: place.clone() };
         match change {
-            PushChange::Add(added, _) => match pushed.added.len() + added.len() > MOST {
+            PushChange::Add(added, _) => match pushed.added.len() + pushed.weights.len() + added.len() > MOST
+            {
                 true => Err(PushError::TooMany),
                 false => Ok(()),
             },
             PushChange::Remove(removed) => removed.iter().try_for_each(|place| {
-                let is_pushed = pushed.added.iter().any(|found| found.location == *place);
+                let is_added = pushed.added.iter().any(|found| found.location == *place);
+                let is_pushed = is_added || pushed.weights.contains_key(place);
                 match layer(place) {
                     _ if is_pushed => Ok(()),
                     Some(layer) => Err(PushError::Elsewhere { place: place.clone(), layer }),
@@ -147,6 +171,10 @@ fn add(push: &mut Push, place: &Location, weight: Option<Weight>, is_known: bool
         (Some(found), Some(weight)) => found.weight = weight,
         (Some(_), None) => {}
         (None, None) if is_known => {}
+        // Only the weight: its source goes on to decide whether it is there.
+        (None, Some(weight)) if is_known => {
+            push.weights.insert(place.clone(), weight);
+        }
         (None, weight) => {
             push.added.push(Found { weight: weight.unwrap_or_default(), ..Found::at(place.clone()) })
         }
@@ -155,8 +183,11 @@ fn add(push: &mut Push, place: &Location, weight: Option<Weight>, is_known: bool
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::tests::{settings, upstream};
     use super::*;
+    use crate::discovery::{Draft, Set};
 
     fn places(texts: &[&str]) -> Vec<Location> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -207,12 +238,62 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_is_forgotten_when_its_endpoint_is_gone() {
-        let upstream = upstream(&["10.0.0.1:80"]);
+    fn a_drain_and_a_weight_are_forgotten_when_their_endpoint_is_gone() {
+        let upstream = upstream(&["10.0.0.1:80", "10.0.0.2:80"]);
         upstream.push(&PushChange::Drain(places(&["10.0.0.1:80"]))).unwrap();
-        assert!(!upstream.forget_drains(&places(&["10.0.0.2:80"])));
-        assert!(upstream.forget_drains(&places(&["10.0.0.1:80"])));
+        upstream.push(&PushChange::Add(places(&["10.0.0.2:80"]), Some(Weight(5)))).unwrap();
+        assert_eq!(set(&upstream), ["10.0.0.2:80 5"]);
+        assert!(!upstream.forget_gone(&places(&["10.0.0.3:80"])));
+        assert!(upstream.forget_gone(&places(&["10.0.0.1:80"])));
+        assert!(upstream.forget_gone(&places(&["10.0.0.2:80"])));
         upstream.take_push();
+        assert_eq!(set(&upstream), ["10.0.0.1:80 1", "10.0.0.2:80 1"]);
+    }
+
+    #[test]
+    fn what_was_stored_about_places_that_are_gone_is_forgotten_once_after_a_start() {
+        let upstream = upstream(&["10.0.0.1:80", "10.0.0.2:80"]);
+        upstream.pushed.change(|push| {
+            push.drained.extend(places(&["10.0.0.1:80", "10.0.0.8:80"]));
+            push.weights.extend(places(&["10.0.0.9:80"]).into_iter().map(|place| (place, Weight(5))));
+        });
+        assert!(upstream.forget_absent());
+        let pushed = upstream.pushed.current();
+        assert_eq!(pushed.drained.iter().cloned().collect::<Vec<_>>(), places(&["10.0.0.1:80"]));
+        assert!(pushed.weights.is_empty());
+        assert!(!upstream.forget_absent());
+    }
+
+    fn discovered(found: &[Found]) -> Arc<Set> {
+        let mut draft = Draft::default();
+        found.iter().for_each(|found| draft.add(found.clone()));
+        Arc::new(draft.finish().unwrap())
+    }
+
+    #[test]
+    fn a_weight_for_a_discovered_endpoint_does_not_outlive_it() {
+        let upstream = upstream(&["10.0.0.1:80"]);
+        let found = Found::at("10.0.0.2:80".parse().unwrap());
+        upstream.set_found(&discovered(std::slice::from_ref(&found)));
+        upstream.push(&PushChange::Add(places(&["10.0.0.2:80"]), Some(Weight(5)))).unwrap();
+        assert_eq!(set(&upstream), ["10.0.0.1:80 1", "10.0.0.2:80 5"]);
+        assert!(upstream.set_found(&discovered(&[])), "there is something to store");
         assert_eq!(set(&upstream), ["10.0.0.1:80 1"]);
+        upstream.take_push();
+        upstream.set_found(&discovered(&[found]));
+        assert_eq!(set(&upstream), ["10.0.0.1:80 1", "10.0.0.2:80 1"], "it is somebody else");
+    }
+
+    #[test]
+    fn a_weight_leaves_a_standby_where_it_stands() {
+        let upstream = upstream(&["10.0.0.1:80"]);
+        let standby = Found { priority: 5, ..Found::at("10.0.0.2:80".parse().unwrap()) };
+        upstream.set_found(&discovered(&[standby]));
+        upstream.push(&PushChange::Add(places(&["10.0.0.2:80"]), Some(Weight(5)))).unwrap();
+        let tiers: Vec<_> =
+            upstream.membership().set.iter().map(|one| (one.priority, one.weight.0)).collect();
+        assert_eq!(tiers, [(0, 1), (5, 5)]);
+        upstream.push(&PushChange::Remove(places(&["10.0.0.2:80"]))).unwrap();
+        assert_eq!(upstream.pushed.current().weights.len(), 0);
     }
 }

@@ -176,11 +176,12 @@ impl Roster {
         Change::Changed
     }
 
-    /// One entry for each place: it stands where it is named first, and what was said last about it
-    /// counts: a push before the configuration, that before the source.
+    /// One entry for each place: it stands where it is named first, and what is said there counts,
+    /// but for its weight, where a push has the last word.
     fn merge(&self, known: &Known) -> Vec<Entry> {
-        let pushed: HashMap<&Location, &Found> =
-            self.push.added.iter().map(|found| (&found.location, found)).collect();
+        let added = self.push.added.iter().map(|found| (&found.location, found.weight));
+        let weights = self.push.weights.iter().map(|(place, weight)| (place, *weight));
+        let weights: HashMap<&Location, Weight> = added.chain(weights).collect();
         let layers = [
             (Layer::Configuration, &*self.written),
             (Layer::Discovery, self.found.found()),
@@ -190,14 +191,12 @@ impl Roster {
         let mut seen = HashSet::new();
         all.filter(|(_, place)| seen.insert(&place.location))
             .map(|(layer, place)| {
-                // A push says nothing about the name that led to a place.
-                let place = match pushed.get(&place.location) {
-                    Some(pushed) => &Found { host: place.host.clone(), ..(*pushed).clone() },
-                    None => place,
-                };
+                let weight = weights.get(&place.location).copied().unwrap_or(place.weight);
+                let place = Found { weight, ..place.clone() };
                 let is_drained = self.push.drained.contains(&place.location);
                 let intake = if is_drained { Intake::Drained } else { Intake::Open };
-                Entry { place: place.clone(), layer, intake, endpoints: known.endpoints_of(place) }
+                let endpoints = known.endpoints_of(&place);
+                Entry { place, layer, intake, endpoints }
             })
             .collect()
     }
@@ -395,6 +394,7 @@ mod tests {
         };
         Arc::new(Push {
             added: added.iter().map(found).collect(),
+            weights: BTreeMap::new(),
             drained: drained.iter().map(|place| place.parse().unwrap()).collect(),
         })
     }

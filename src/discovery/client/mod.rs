@@ -32,6 +32,9 @@ use stream::Reading;
 
 /// Largest answer that is read whole.
 const MOST_BYTES: usize = 16 << 20;
+/// Most tables of an answer, by its braces. An empty one takes two bytes there and hundreds here, so a
+/// small answer could fill the memory; an instance of Consul has about twenty.
+const MOST_TABLES: usize = 400_000;
 /// How much of an answer is told when its status is an error.
 const TOLD: usize = 120;
 
@@ -111,6 +114,7 @@ impl Answer {
     /// When it is something else.
     pub async fn json(&self) -> Result<serde_json::Value, Failure> {
         const SMALL: usize = 64 << 10;
+        bounded(&self.body)?;
         let invalid = |error| Failure::because(Kind::Invalid, "the answer is not JSON", error);
         if self.body.len() <= SMALL {
             return serde_json::from_slice(&self.body).map_err(invalid);
@@ -120,6 +124,17 @@ impl Answer {
         parsed
             .map_err(|error| Failure::because(Kind::Invalid, "the answer was not read", error))?
             .map_err(invalid)
+    }
+}
+
+/// Refuses JSON that would take far more memory than it is long.
+///
+/// # Errors
+/// When it has too many tables.
+pub(super) fn bounded(json: &[u8]) -> Result<(), Failure> {
+    match memchr::memchr_iter(b'{', json).count() > MOST_TABLES {
+        true => Err(Failure::new(Kind::Invalid, format!("the answer has more than {MOST_TABLES} tables"))),
+        false => Ok(()),
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::HeaderMap;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, consume_budget};
 use tokio::time::timeout;
 
 use super::super::failure::{Failure, Kind};
@@ -83,7 +84,9 @@ impl Lines {
     ///
     /// # Errors
     /// Silence for that long, a connection that breaks, a line of more than 4 MiB.
-    pub async fn next(&mut self, idle: Duration) -> Result<Option<Vec<u8>>, Failure> {
+    pub async fn next(&mut self, idle: Duration) -> Result<Option<Bytes>, Failure> {
+        // Lines that have come do not wait, so a burst of them would hold the thread.
+        consume_budget().await;
         loop {
             if let Some(line) = self.buffer.line()? {
                 return Ok(Some(line));
@@ -104,7 +107,7 @@ impl Lines {
 #[derive(Debug, Default)]
 pub struct LineBuffer {
     /// What is no whole line yet, behind lines that were not taken.
-    buffer: Vec<u8>,
+    buffer: BytesMut,
     /// How much of the buffer has been searched.
     searched: usize,
 }
@@ -119,14 +122,13 @@ impl LineBuffer {
     ///
     /// # Errors
     /// A line of more than 4 MiB.
-    pub fn line(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+    pub fn line(&mut self) -> Result<Option<Bytes>, Failure> {
         let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
         if let Some(end) = memchr::memchr(b'\n', unsearched) {
-            let rest = self.buffer.split_off(self.searched + end + 1);
-            let mut line = std::mem::replace(&mut self.buffer, rest);
+            let mut line = self.buffer.split_to(self.searched + end + 1);
             self.searched = 0;
-            line.pop();
-            return Ok(Some(line));
+            line.truncate(line.len() - 1);
+            return Ok(Some(line.freeze()));
         }
         self.searched = self.buffer.len();
         match self.buffer.len() > LONGEST_LINE {
@@ -136,9 +138,9 @@ impl LineBuffer {
     }
 
     /// What stands behind the last line end.
-    fn rest(&mut self) -> Option<Vec<u8>> {
+    fn rest(&mut self) -> Option<Bytes> {
         self.searched = 0;
-        Some(std::mem::take(&mut self.buffer)).filter(|rest| !rest.is_empty())
+        Some(std::mem::take(&mut self.buffer).freeze()).filter(|rest| !rest.is_empty())
     }
 }
 

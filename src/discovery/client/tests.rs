@@ -140,8 +140,8 @@ async fn a_stream_is_read_line_by_line_until_it_is_silent() {
     ])
     .await;
     let mut lines = peer.client().lines(Ask::get("/watch", SOON)).await.unwrap();
-    assert_eq!(lines.next(SOON).await.unwrap().unwrap(), b"{\"a\":1}");
-    assert_eq!(lines.next(SOON).await.unwrap().unwrap(), b"{\"b\":2}");
+    assert_eq!(lines.next(SOON).await.unwrap().unwrap(), b"{\"a\":1}".as_slice());
+    assert_eq!(lines.next(SOON).await.unwrap().unwrap(), b"{\"b\":2}".as_slice());
     assert_eq!(lines.next(Duration::from_millis(50)).await.unwrap_err().kind, Kind::Timeout);
 }
 
@@ -153,7 +153,7 @@ async fn a_stream_ends_with_what_stands_behind_the_last_line_end() {
     while let Some(line) = lines.next(SOON).await.unwrap() {
         all.push(line);
     }
-    assert_eq!(all, [b"a", b"b"]);
+    assert_eq!(all, [b"a".as_slice(), b"b"]);
     let peer = Peer::saying(&["HTTP/1.1 410 Gone\r\nContent-Length: 3\r\n\r\nold"]).await;
     let failure = peer.client().lines(Ask::get("/", SOON)).await.unwrap_err();
     assert_eq!((failure.kind, failure.to_string().as_str()), (Kind::Refused, "status 410: old"));
@@ -172,4 +172,29 @@ async fn a_unix_socket_is_a_registry_too() {
     let base = format!("unix:{}", path.display()).parse().unwrap();
     let mut client = Client::new(base, Tls::default(), Token::None);
     assert_eq!(client.ask(Ask::get("/info", SOON)).await.unwrap().body, "ok");
+}
+
+#[tokio::test]
+async fn an_answer_of_very_many_tables_is_not_read() {
+    let answer = |count: usize| Answer {
+        status: 200,
+        fields: HeaderMap::new(),
+        body: format!("[{}{{}}]", "{},".repeat(count - 1)).into(),
+    };
+    assert_eq!(answer(MOST_TABLES + 1).json().await.unwrap_err().kind, Kind::Invalid);
+    assert_eq!(answer(10).json().await.unwrap().as_array().map(Vec::len), Some(10));
+}
+
+#[test]
+fn many_lines_that_come_at_once_are_read_in_the_time_of_one_look_at_each() {
+    const COUNT: usize = 500_000;
+    let mut lines = stream::LineBuffer::default();
+    lines.push("x\n".repeat(COUNT).as_bytes());
+    lines.push(b"rest");
+    let begun = std::time::Instant::now();
+    for _ in 0..COUNT {
+        assert_eq!(lines.line().unwrap().as_deref(), Some(b"x".as_slice()));
+    }
+    assert_eq!(lines.line().unwrap(), None);
+    assert!(begun.elapsed() < Duration::from_secs(5), "after {:?}", begun.elapsed());
 }

@@ -40,19 +40,19 @@ fn container(changes: Value) -> Value {
     container
 }
 
-fn read(docker: &Docker, containers: &[Value]) -> Result<Set, Failure> {
-    docker.read(&Value::Array(containers.to_vec()), &mut Leaving::default())
+fn read(mut docker: Docker, containers: &[Value]) -> Result<Set, Failure> {
+    docker.read(&Value::Array(containers.to_vec()))
 }
 
 /// The only endpoint of one container.
 fn place(options: &str, changes: Value) -> Result<String, String> {
-    let set = read(&docker(options), &[container(changes)]).map_err(|failure| failure.chain())?;
+    let set = read(docker(options), &[container(changes)]).map_err(|failure| failure.chain())?;
     Ok(set.found().iter().map(|found| found.location.to_string()).collect())
 }
 
 #[test]
 fn an_endpoint_is_the_address_of_a_container_and_its_exposed_port() {
-    let set = read(&docker(""), &[container(json!({}))]).unwrap();
+    let set = read(docker(""), &[container(json!({}))]).unwrap();
     let found = &set.found()[0];
     assert_eq!((found.location.to_string().as_str(), found.weight), ("10.9.0.7:8080", Weight(1)));
     assert_eq!(
@@ -64,7 +64,7 @@ fn an_endpoint_is_the_address_of_a_container_and_its_exposed_port() {
 #[test]
 fn its_labels_name_port_weight_and_zone() {
     let labels = json!({ "tidegate.port": "9000", "tidegate.weight": "3", "tidegate.zone": "a" });
-    let set = read(&docker("port = 8080"), &[container(json!({ "Labels": labels }))]).unwrap();
+    let set = read(docker("port = 8080"), &[container(json!({ "Labels": labels }))]).unwrap();
     let found = &set.found()[0];
     assert_eq!(found.location.to_string(), "10.9.0.7:9000", "the label comes before the option");
     assert_eq!((found.weight, found.zone.as_str()), (Weight(3), "a"));
@@ -113,21 +113,21 @@ fn what_is_paused_or_has_not_passed_its_health_check_is_not_used() {
 
 #[test]
 fn one_that_was_told_to_end_is_not_used() {
-    let mut leaving = Leaving::default();
+    let mut docker = docker("");
     let element = container(json!({}));
     let event =
         json!({ "Action": "kill", "Actor": { "ID": element["Id"], "Attributes": { "signal": "15" } } });
-    leaving.note(event.to_string().as_bytes());
-    let set = docker("").read(&json!([element]), &mut leaving).unwrap();
+    docker.leaving.note(event.to_string().as_bytes());
+    let set = docker.read(&json!([element])).unwrap();
     assert!(set.is_empty() && set.unusable() == 0);
 }
 
 #[test]
 fn a_container_that_can_not_be_used_spoils_no_other() {
     let broken = [json!({}), json!(5), container(json!({ "Ports": null })), container(json!({}))];
-    let set = read(&docker(""), &broken).unwrap();
+    let set = read(docker(""), &broken).unwrap();
     assert_eq!((set.len(), set.unusable()), (1, 3));
-    assert!(docker("").read(&json!({ "message": "no" }), &mut Leaving::default()).is_err());
+    assert!(docker("").read(&json!({ "message": "no" })).is_err());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::set::{Draft, Set};
+use super::super::set::{Draft, MOST, Set};
 use super::super::{Failure, Kind};
 use super::gateway::{Key, Listed};
 use super::records::{Format, read};
@@ -15,13 +15,15 @@ const MOST_KEYS: usize = 20_000;
 pub(super) struct Mirror {
     revision: u64,
     records: BTreeMap<Vec<u8>, Draft>,
+    /// Endpoints in all records.
+    endpoints: usize,
     format: Format,
 }
 
 impl Mirror {
     /// As the list has it.
     pub(super) fn new(listed: Listed, format: Format) -> Result<Mirror, Failure> {
-        let mut mirror = Mirror { revision: 0, records: BTreeMap::new(), format };
+        let mut mirror = Mirror { revision: 0, records: BTreeMap::new(), endpoints: 0, format };
         mirror.apply(listed.revision, listed.keys)?;
         Ok(mirror)
     }
@@ -35,15 +37,30 @@ impl Mirror {
     pub(super) fn apply(&mut self, revision: u64, keys: Vec<Key>) -> Result<(), Failure> {
         self.revision = self.revision.max(revision);
         for Key { name, value, .. } in keys {
-            match value {
-                Some(value) => self.records.insert(name, read(&value, self.format)),
+            let before = match value {
+                Some(value) => {
+                    let record = read(&value, self.format);
+                    self.endpoints += record.len();
+                    self.records.insert(name, record)
+                }
                 None => self.records.remove(&name),
             };
+            self.endpoints -= before.map_or(0, |record| record.len());
+            // One value of many endpoints is small beside what is kept of it, so not only at the end.
+            self.check()?;
         }
-        match self.records.len() > MOST_KEYS {
-            true => Err(Failure::new(Kind::Invalid, format!("there are more than {MOST_KEYS} keys"))),
-            false => Ok(()),
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let too_many = |what| Err(Failure::new(Kind::Invalid, format!("there are more than {what}")));
+        if self.records.len() > MOST_KEYS {
+            return too_many(format!("{MOST_KEYS} keys"));
         }
+        if self.endpoints > MOST {
+            return too_many(format!("{MOST} endpoints"));
+        }
+        Ok(())
     }
 
     /// The endpoints in all values.
@@ -109,6 +126,24 @@ mod tests {
         assert!(!mirror.is_newest(&look(90, 1, 5)), "a key was deleted");
         assert!(!mirror.is_newest(&look(6, 2, 5)), "the store was restored");
         assert!(!mirror.is_newest(&listed(90, vec![])), "all was deleted");
+    }
+
+    #[test]
+    fn endpoints_in_few_keys_have_a_most_too() {
+        let list = |count: usize| {
+            let places: Vec<String> = (0..count).map(|number| format!("h{number}:1")).collect();
+            serde_json::to_string(&places).unwrap()
+        };
+        let (small, large) = (list(MOST / 2), list(MOST));
+        let keys =
+            vec![key("/s/a", Some(&large), 1), key("/s/a", Some(&small), 2), key("/s/b", Some(&small), 2)];
+        let mut mirror = Mirror::new(listed(2, keys), Format::Auto).unwrap();
+        let one_more = vec![key("/s/c", Some("a:1"), 3)];
+        assert_eq!(mirror.apply(3, one_more).unwrap_err().kind, Kind::Invalid);
+        let mut draft = read(list(MOST + 10).as_bytes(), Format::Auto);
+        assert_eq!(draft.len(), MOST + 10, "what is too much is counted");
+        draft.add_at("a:1");
+        assert_eq!(draft.len(), MOST + 11);
     }
 
     #[test]

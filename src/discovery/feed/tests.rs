@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_secs(10);
 
 fn feed(path: &Path) -> Feed {
     let settings = Settings::File(file::Settings { path: path.to_owned() });
-    Feed::new("users", settings, Arc::default())
+    Feed::new("users", settings, None)
 }
 
 fn write(path: &Path, text: &str) {
@@ -184,4 +184,132 @@ async fn a_source_that_fails_is_asked_again_with_growing_pauses() {
     let _goes_on = timeout(Duration::from_secs(600), follow(&mut source, &reports)).await;
     assert!((40..90).contains(&source.0), "{} times in ten minutes", source.0);
     assert_eq!((reports.used().len(), reports.status().state), (1, State::Failing));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_answers_and_fails_in_every_round_gets_growing_pauses() {
+    /// A list that works, and a watch that ends like this.
+    #[derive(Debug)]
+    struct Listing(usize, Option<Kind>);
+    impl Source for Listing {
+        fn origin(&self) -> String {
+            "half".to_owned()
+        }
+
+        fn follow<'a>(&'a mut self, reports: &'a Reports) -> Pending<'a, Result<(), Failure>> {
+            self.0 += 1;
+            reports.found(set(&["a:1"]));
+            let ended = self.1.map_or(Ok(()), |kind| Err(Failure::new(kind, "no watch")));
+            Box::pin(async { ended })
+        }
+    }
+    for (ended, most) in [(Some(Kind::Denied), 90), (None, 610)] {
+        let reports = Reports::new("users", "half", Arc::default());
+        let mut source = Listing(0, ended);
+        let _goes_on = timeout(Duration::from_secs(600), follow(&mut source, &reports)).await;
+        assert!((40..most).contains(&source.0), "{} times in ten minutes: {ended:?}", source.0);
+        assert_eq!(reports.used().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_has_worked_for_a_while_is_asked_again_soon() {
+    let reports = Reports::new("users", "a script", Arc::default());
+    let failure = Failure::new(Kind::Denied, "no watch");
+    reports.failed(&failure);
+    reports.found(set(&["a:1"]));
+    assert!(!reports.is_steady());
+    let _goes_on = timeout(Duration::from_secs(6), reports.ask_again()).await;
+    assert!(reports.is_steady());
+    reports.failed(&failure);
+    assert!(!reports.is_steady());
+}
+
+/// A feed that is stored, as far as it has come to be.
+fn stored(state: &Path) -> Option<serde_json::Value> {
+    serde_json::from_slice(&fs::read(state.join("discovered-users.json")).ok()?).ok()
+}
+
+#[tokio::test]
+async fn an_equal_answer_of_another_source_is_stored_as_its_own() {
+    let directory = TempDir::new().unwrap();
+    let state = directory.path().join("state");
+    let store = Store::new(Some(state.clone()));
+    let path = |name: &str| directory.path().join(name);
+    for name in ["old.json", "new.json"] {
+        write(&path(name), "[\"10.0.0.1:80\"]");
+    }
+    let old = feed(&path("old.json"));
+    old.start(&Handle::current(), &store);
+    eventually("it is stored", || stored(&state).is_some()).await;
+    let settings = Settings::File(file::Settings { path: path("new.json") });
+    let new = Feed::new("users", settings, Some(&old));
+    assert!(new.status().age_seconds.is_some(), "what it begins with has an age");
+    old.retire();
+    new.start(&Handle::current(), &store);
+    let is_new = || stored(&state).is_some_and(|set| set["origin"].to_string().contains("new.json"));
+    eventually("it is stored as the new one's", is_new).await;
+}
+
+#[tokio::test]
+async fn a_feed_that_is_retired_keeps_its_endpoints_and_hears_nothing() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("users.json");
+    write(&path, "[\"10.0.0.1:80\"]");
+    let feed = feed(&path);
+    feed.start(&Handle::current(), &Store::default());
+    feed.settled().await;
+    let sets = feed.subscribe();
+    feed.retire();
+    eventually("its task has ended", || feed.task.get().unwrap().is_finished()).await;
+    assert_eq!((feed.used().len(), sets.has_changed().unwrap()), (1, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_stored_is_tried_again_and_what_stays_is_written_anew() {
+    let directory = TempDir::new().unwrap();
+    let state = directory.path().join("state");
+    fs::write(&state, "a file where a directory should be").unwrap();
+    let store = Store::new(Some(state.clone()));
+    let file = StoredSet { name: "discovered-users".to_owned(), origin: "a script".to_owned(), store };
+    let reports = Reports::new("users", "a script", Arc::default());
+    let keeping = keep(&reports, &file);
+    let course = async {
+        reports.found(set(&["a:1"]));
+        sleep(SAVE_RETRY / 2).await;
+        fs::remove_file(&state).unwrap();
+        eventually_paused("it is stored", || stored(&state).is_some()).await;
+        fs::remove_file(state.join("discovered-users.json")).unwrap();
+        sleep(SAVE_AGAIN).await;
+        reports.unchanged();
+        eventually_paused("it is written again", || stored(&state).is_some()).await;
+    };
+    tokio::select! {
+        () = keeping => {}
+        () = course => {}
+    }
+}
+
+async fn eventually_paused(what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..SAVE_RETRY.as_millis() {
+        if holds() {
+            return;
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it did not come true: {what}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_poll_that_is_less_than_half_as_long_removes_nothing_for_a_minute() {
+    let reports = Reports::new("users", "a poll", Arc::new(set(&["a:1", "b:1", "c:1"])));
+    reports.polled(set(&["a:1", "b:1"]));
+    assert_eq!(reports.used().len(), 2, "most are there");
+    reports.polled(set(&["c:1", "d:1", "e:1"]));
+    assert_eq!(reports.used().len(), 3, "all are replaced");
+    reports.polled(set(&["c:1"]));
+    assert_eq!((reports.used().len(), reports.status().state), (3, State::Doubting));
+    sleep(Duration::from_secs(60)).await;
+    reports.polled(set(&["c:1"]));
+    assert_eq!((reports.used().len(), reports.status().state), (1, State::Following));
 }

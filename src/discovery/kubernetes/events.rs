@@ -4,8 +4,9 @@ use http_body_util::BodyExt;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::WatchEvent;
 use kube::client::Body;
+use tokio::task::consume_budget;
 
-use super::super::client::LineBuffer;
+use super::super::client::{LineBuffer, bounded};
 use super::super::{Failure, Kind};
 use super::cluster;
 
@@ -22,6 +23,8 @@ impl Events {
 
     /// The next event; `None` when the watch ends. Cancel-safe; the deadline is the caller's.
     pub(super) async fn next(&mut self) -> Result<Option<WatchEvent<EndpointSlice>>, Failure> {
+        // Events that have come do not wait, so a burst of them would hold the thread.
+        consume_budget().await;
         loop {
             if let Some(line) = self.lines.line()? {
                 if line.is_empty() {
@@ -42,6 +45,7 @@ impl Events {
 }
 
 fn read(line: &[u8]) -> Result<WatchEvent<EndpointSlice>, Failure> {
+    bounded(line)?;
     serde_json::from_slice(line)
         .map_err(|error| Failure::because(Kind::Invalid, "what the watch tells is no event", error))
 }
@@ -70,6 +74,18 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert!(events.next().await.unwrap().is_none(), "half a line at the end is no event");
+    }
+
+    #[tokio::test]
+    async fn a_burst_of_events_lets_others_have_their_turn() {
+        let event = r#"{"type":"BOOKMARK","object":{"kind":"EndpointSlice","apiVersion":"discovery.k8s.io/v1","metadata":{"resourceVersion":"7"}}}"#;
+        let mut events = Events::new(Body::from(format!("{event}\n").repeat(1000).into_bytes()));
+        let other = tokio::spawn(async {});
+        let mut read = 0;
+        while !other.is_finished() && events.next().await.unwrap().is_some() {
+            read += 1;
+        }
+        assert!(read < 1000, "all were read first");
     }
 
     #[tokio::test]

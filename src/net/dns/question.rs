@@ -1,8 +1,13 @@
 //! A name that is asked for again and again, and what stays of the last answer when a part fails.
 
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::pin;
 use std::time::Duration;
 
 use hickory_proto::rr::{Name, Record, RecordType};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use tracing::debug;
 
 use super::answer::{Existence, Said, read};
@@ -12,6 +17,17 @@ use super::{Answer, LookupError};
 
 /// Most messages for one chain of names.
 const LONGEST_CHAIN: usize = 8;
+
+/// How much longer the other kind of records may take when one is there: some servers never answer
+/// for AAAA.
+const LATE: Duration = Duration::from_millis(500);
+/// Most full names that are asked for at the same time at one server, each with up to two sockets. The
+/// others wait: a source may tell thousands.
+const AT_ONCE: usize = 32;
+
+/// Places for those that are asked for. Servers share few of them, by their address, so that one that
+/// is silent does not stop the questions to the others.
+static TURNS: [Semaphore; 8] = [const { Semaphore::const_new(AT_ONCE) }; 8];
 
 /// The kinds of records that make one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,18 +105,19 @@ impl Question {
     /// All kinds of records of a full name. A kind that fails while the other one is there has its
     /// last records.
     async fn ask_for(&mut self, setup: &Setup, full: &Name) -> Result<Records, LookupError> {
+        // It is never closed.
+        let _turn = turns(setup).acquire().await;
         let (first, second) = self.wanted.kinds();
-        let other = async {
-            match second {
-                Some(kind) => Some(chain(setup, full, kind).await),
-                None => None,
+        let (one, other) = match second {
+            Some(second) => {
+                let (one, other) = both_kinds(setup, full, first, second).await;
+                (one, Some(other))
             }
+            None => (chain(setup, full, first).await, None),
         };
-        let (one, other) = tokio::join!(chain(setup, full, first), other);
-        if self.full.as_ref() != Some(full) {
-            self.known = Default::default();
-        }
-        let [known, known_other] = &mut self.known;
+        let nothing = Default::default();
+        let is_known = self.full.as_ref() == Some(full);
+        let [known, known_other] = if is_known { &self.known } else { &nothing };
         let (answer, more) = match (one, other) {
             (one, None) => one?,
             (Ok(one), Some(Ok(other))) => both(one, other),
@@ -114,9 +131,51 @@ impl Question {
             }
             (Err(error), Some(_)) | (_, Some(Err(error))) => return Err(error),
         };
-        *known = of_kind(&answer.records, first);
-        *known_other = second.map(|kind| of_kind(&answer.records, kind)).unwrap_or_default();
+        // What another full name does not have says nothing about the one that was found before.
+        if !answer.records.is_empty() {
+            let other = second.map(|kind| of_kind(&answer.records, kind)).unwrap_or_default();
+            self.known = [of_kind(&answer.records, first), other];
+        }
         Ok((answer, more))
+    }
+}
+
+fn turns(setup: &Setup) -> &'static Semaphore {
+    let mut hasher = DefaultHasher::new();
+    setup.servers.hash(&mut hasher);
+    let [first, ..] = &TURNS;
+    let place = usize::from(hasher.finish().to_be_bytes()[0]) % TURNS.len();
+    TURNS.get(place).unwrap_or(first)
+}
+
+/// Both kinds at the same time. When one has records, the other one is late soon.
+async fn both_kinds(
+    setup: &Setup,
+    full: &Name,
+    first: RecordType,
+    second: RecordType,
+) -> (Result<Records, LookupError>, Result<Records, LookupError>) {
+    let (mut one, mut other) = (pin!(chain(setup, full, first)), pin!(chain(setup, full, second)));
+    tokio::select! {
+        answer = &mut one => {
+            let further = soon(setup, &answer, other).await;
+            (answer, further)
+        }
+        answer = &mut other => (soon(setup, &answer, one).await, answer),
+    }
+}
+
+/// The answer for one kind while there is one for the other.
+async fn soon(
+    setup: &Setup,
+    other: &Result<Records, LookupError>,
+    asked: impl Future<Output = Result<Records, LookupError>>,
+) -> Result<Records, LookupError> {
+    match other {
+        Ok((found, _)) if !found.records.is_empty() => {
+            timeout(LATE, asked).await.unwrap_or_else(|_late| Err(setup.late()))
+        }
+        Ok(_) | Err(_) => asked.await,
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hickory_proto::rr::Name;
@@ -191,6 +191,12 @@ impl Setup {
         let place = if dots >= self.dots { 0 } else { candidates.len() };
         candidates.insert(place, full);
         Ok(candidates)
+    }
+
+    /// An answer that comes later than it is waited for.
+    pub(super) fn late(&self) -> LookupError {
+        let server = self.servers.get(self.first.load(Ordering::Relaxed)).or(self.servers.first());
+        LookupError::Timeout(server.copied().unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into()))
     }
 
     /// The addresses that this machine itself knows for `name`, which nobody is asked for then.

@@ -146,6 +146,56 @@ async fn a_family_that_fails_takes_nothing_away_while_the_other_one_answers() {
 }
 
 #[tokio::test]
+async fn a_family_that_is_silent_does_not_hold_the_other_one_up() {
+    let is_silent = Arc::new(Mutex::new(false));
+    let silent = is_silent.clone();
+    let server = Small::start(move |question, answer, _| {
+        match kind(question) {
+            RecordType::A => _ = answer.add_answer(a("users.test.", 9, 1)),
+            _ if *silent.lock().unwrap() => return false,
+            _ => _ = answer.add_answer(aaaa("users.test.")),
+        }
+        true
+    });
+    let server = server.await;
+    let mut host = Host::new("users.test");
+    host.ask(&server.resolver()).await.unwrap();
+    *is_silent.lock().unwrap() = true;
+    let begun = std::time::Instant::now();
+    assert_eq!(host.ask(&server.resolver()).await.unwrap().records.len(), 2, "the last one counts");
+    assert!(begun.elapsed() < Duration::from_secs(2), "after {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn many_names_are_asked_for_in_turns() {
+    const MOST: usize = 64;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let server = socket.local_addr().unwrap();
+    let mut asking = JoinSet::new();
+    for number in 0..100 {
+        let mut host = Host::new(&format!("h{number}.test"));
+        asking.spawn(async move { host.ask(&Resolver::new(Server::Ip(server))).await.unwrap() });
+    }
+    // Answers when nobody asks any more.
+    let (mut waiting, mut buffer) = (Vec::new(), [0; 4096]);
+    while !asking.is_empty() {
+        match tokio::time::timeout(Duration::from_millis(100), socket.recv_from(&mut buffer)).await {
+            Ok(received) => {
+                let (length, from) = received.unwrap();
+                waiting.push((Message::from_vec(&buffer[..length]).unwrap(), from));
+                assert!(waiting.len() <= MOST, "{} questions at once", waiting.len());
+            }
+            Err(_quiet) => {
+                for (question, from) in waiting.drain(..) {
+                    socket.send_to(&question.into_response().to_vec().unwrap(), from).await.unwrap();
+                }
+            }
+        }
+        while asking.try_join_next().is_some() {}
+    }
+}
+
+#[tokio::test]
 async fn absence_is_an_answer_and_needs_both_families() {
     let server = Small::start(|question, answer, _| {
         answer.metadata.response_code = match kind(question) {
@@ -321,6 +371,29 @@ async fn a_server_that_is_dead_is_not_asked_first_again() {
     let setup = with_servers("", &[dead, alive.address]);
     assert_eq!(ips(&Host::new("users.test").ask_with(&setup).await.unwrap()), ["127.0.0.1"]);
     assert_eq!(setup.first.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_family_that_fails_takes_nothing_away_from_a_name_in_a_search_domain() {
+    let fails = Arc::new(Mutex::new(false));
+    let broken = fails.clone();
+    let server = Small::start(move |question, answer, _| {
+        match (question.queries[0].name().to_ascii().as_str(), kind(question)) {
+            ("users.good.", RecordType::A) => _ = answer.add_answer(a("users.good.", 9, 1)),
+            ("users.good.", _) if *broken.lock().unwrap() => {
+                answer.metadata.response_code = ResponseCode::ServFail;
+            }
+            ("users.good.", _) => _ = answer.add_answer(aaaa("users.good.")),
+            _ => answer.metadata.response_code = ResponseCode::NXDomain,
+        }
+        true
+    });
+    let server = server.await;
+    let setup = with_servers("search none good\noptions ndots:5\n", &[server.address]);
+    let mut host = Host::new("users");
+    assert_eq!(host.ask_with(&setup).await.unwrap().records.len(), 2);
+    *fails.lock().unwrap() = true;
+    assert_eq!(host.ask_with(&setup).await.unwrap().records.len(), 2);
 }
 
 #[tokio::test]

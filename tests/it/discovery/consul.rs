@@ -283,7 +283,7 @@ fn consul_with_acls_is_read_with_a_token_and_a_wrong_one_touches_nothing() {
         wait_until("it is denied", || failures(&proxy, "denied") >= before + 2.0);
         assert_eq!((told(&proxy, "denied"), known(&proxy)), (number + 1, 1), "{}", proxy.log());
         replace(&file, &right);
-        wait_until("it works again", || !is_failing(&proxy));
+        works_again(&proxy, &format!("token {number}"));
     }
     consul.register(endpoints.place(1));
     answers(&proxy, endpoints.place(1));

@@ -327,6 +327,15 @@ fn another_member_of_etcd_is_asked_when_one_fails() {
 }
 
 #[test]
+fn members_of_etcd_that_are_all_away_are_told_once() {
+    let members = [free_address(), free_address()].map(|member| format!("http://{member}"));
+    let proxy = Proxy::start(&config(&discover(&members, "")));
+    wait_until("all were asked again and again", || failures(&proxy, "unreachable") >= 3.0);
+    let told = proxy.log().lines().filter(|line| line.contains("another member of etcd")).count();
+    assert_eq!((told, self::told(&proxy, "unreachable")), (1, 1), "{}", proxy.log());
+}
+
+#[test]
 fn records_of_go_micro_are_followed_with_what_they_say() {
     let Some(etcd) = Etcd::start() else { return };
     let endpoints = Endpoints::start(1);

@@ -131,6 +131,21 @@ fn a_watch_that_ends_goes_on_from_the_last_bookmark_and_a_forgotten_version_list
 }
 
 #[test]
+fn a_list_whose_pages_have_no_end_is_a_failure() {
+    let origin = Origin::answering(|_| {
+        let text = json!({
+            "kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1",
+            "metadata": { "resourceVersion": "1", "continue": "more" }, "items": [],
+        });
+        let text = text.to_string();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).into_bytes()
+    });
+    let proxy = scripted_proxy(&origin);
+    wait_until("it is refused", || failures(&proxy, "invalid") >= 1.0);
+    assert!(proxy.log().contains("pages of EndpointSlices"), "{}", proxy.log());
+}
+
+#[test]
 fn a_real_api_server_forgets_versions_as_the_script_says() {
     let Some(users) = Users::shared() else { return };
     users.put("users", &users.slice(80, json!([{ "addresses": ["127.9.9.1"] }])));
