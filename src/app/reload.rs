@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::{FxHashSet, FxHasher};
+use rustc_hash::{FxHashMap, FxHasher};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -234,13 +234,17 @@ impl Reloader {
         }
     }
 
-    /// Ends the checks of all upstreams that do not go on: requests that run may keep them for hours,
-    /// and what is asked of an endpoint now is no longer what they ask.
+    /// Ends the checks and sources of all upstreams that do not go on: requests that run may keep them
+    /// for hours, and what is asked of an endpoint now is no longer what they ask.
     fn retire(&self, next: &Snapshot) {
-        let going_on: FxHashSet<*const Upstream> = next.upstreams.iter().map(Arc::as_ptr).collect();
-        let goes_on = |old: &Arc<Upstream>| going_on.contains(&Arc::as_ptr(old));
-        let before = self.state.live.load();
-        before.upstreams.iter().filter(|old| !goes_on(old)).for_each(|old| old.retire());
+        let next: FxHashMap<&str, &Arc<Upstream>> =
+            next.upstreams.iter().map(|upstream| (upstream.name(), upstream)).collect();
+        for old in &self.state.live.load().upstreams {
+            let successor = next.get(old.name()).copied();
+            if !successor.is_some_and(|new| Arc::ptr_eq(old, new)) {
+                old.retire(successor.map(Arc::as_ref));
+            }
+        }
     }
 }
 

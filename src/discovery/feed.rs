@@ -54,6 +54,12 @@ impl Feed {
         });
     }
 
+    /// Whether it has begun and does not follow its source any more.
+    #[cfg(test)]
+    pub(crate) fn is_over(&self) -> bool {
+        self.task.get().is_some_and(JoinHandle::is_finished)
+    }
+
     /// Follows the source no longer; the endpoints stay as they are. For a feed that another one with
     /// other settings takes over from, while exchanges still hold it: there is one file for both.
     pub fn retire(&self) {

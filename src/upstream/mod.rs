@@ -133,11 +133,18 @@ impl Upstream {
         });
     }
 
-    /// Ends its checks, since another upstream of the same name watches over the same endpoints from
-    /// now on: what its own checks find is no news about them.
-    pub fn retire(&self) {
+    /// Ends its checks, since `next`, the upstream of the same name, watches over the same endpoints from
+    /// now on: what its own checks find is no news about them. Its source is followed on only for that.
+    pub fn retire(&self, next: Option<&Upstream>) {
         self.retired.store(true, Ordering::Relaxed);
         self.changed.notify_one();
+        let goes_on = |feed: &Arc<Feed>| {
+            let next = next.and_then(|next| next.feed.as_ref());
+            next.is_some_and(|next| Arc::ptr_eq(feed, next))
+        };
+        if let Some(feed) = self.feed.as_ref().filter(|feed| !goes_on(feed)) {
+            feed.retire();
+        }
     }
 
     fn is_retired(&self) -> bool {

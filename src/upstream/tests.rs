@@ -175,7 +175,7 @@ async fn a_reload_without_checks_and_ejection_forgets_their_verdicts_when_it_beg
     old.rebuild();
     assert_eq!(set(&old).len(), 3, "it may be refused");
 
-    old.retire();
+    old.retire(None);
     new.start(&Handle::current(), Arc::new(PlainDial { greeting: Greeting::Silent }), &Store::default());
     assert_eq!(set(&new).len(), 5);
 }
@@ -343,12 +343,34 @@ async fn an_upstream_that_was_replaced_checks_no_more_though_somebody_still_uses
     eventually("all are healthy", || old.status().endpoints.iter().all(|one| one.state == State::Healthy))
         .await;
     let (new, asked_now) = checked_after(settings(&THREE), Some(&old));
-    old.retire();
+    old.retire(None);
     asked_before.set_down(&THREE);
     let (before, now) = (asked_before.dialled(THREE[0]), asked_now.dialled(THREE[0]));
     eventually("the new one checks", || asked_now.dialled(THREE[0]) >= now + 10).await;
     assert_eq!(asked_before.dialled(THREE[0]), before);
     assert_eq!((set(&new), set(&old)), (THREE.map(String::from).into(), THREE.map(String::from).into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_is_followed_on_only_by_who_takes_it_over() {
+    let discovered = |file: &str| {
+        let text = format!("discover = {{ file = {{ path = \"{file}\" }} }}");
+        toml::from_str::<settings::Upstream>(&text).unwrap()
+    };
+    let start = |upstream: &Arc<Upstream>| {
+        let dial = Arc::new(PlainDial { greeting: Greeting::Silent });
+        upstream.start(&Handle::current(), dial, &Store::default());
+    };
+    let old = Upstream::build("users", discovered("/nowhere/a.json"), None);
+    let same = Upstream::build("users", discovered("/nowhere/a.json"), Some(&old));
+    let other = Upstream::build("users", discovered("/nowhere/b.json"), Some(&same));
+    start(&old);
+    let feed = old.feed.clone().unwrap();
+    old.retire(Some(&same));
+    sleep(Duration::from_secs(1)).await;
+    assert!(!feed.is_over());
+    same.retire(Some(&other));
+    eventually("it is not followed", || feed.is_over()).await;
 }
 
 #[tokio::test(start_paused = true)]
