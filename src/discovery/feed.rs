@@ -72,6 +72,11 @@ impl Feed {
         self.reports.subscribe()
     }
 
+    /// The number of good answers, now and later. The channel closes with the feed.
+    pub fn subscribe_answers(&self) -> watch::Receiver<u64> {
+        self.reports.subscribe_answers()
+    }
+
     /// Returns when the source has been heard, or has failed once. Cancel-safe; the deadline is the
     /// caller's.
     pub async fn settled(&self) {

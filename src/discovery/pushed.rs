@@ -1,6 +1,7 @@
 //! Endpoints that an operator or a deploy script adds and drains while the proxy runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,8 @@ pub struct Pushed {
     upstream: Box<str>,
     current: watch::Sender<Arc<Push>>,
     loaded: watch::Sender<bool>,
+    /// Whether what was stored has been compared with what is there.
+    compared: AtomicBool,
     store: OnceLock<Store>,
     /// Writes go one after another, each with what is current then. Held by blocking threads only.
     writing: Mutex<()>,
@@ -59,6 +62,7 @@ impl Pushed {
             upstream: upstream.into(),
             current: watch::Sender::default(),
             loaded: watch::Sender::new(false),
+            compared: AtomicBool::new(false),
             store: OnceLock::new(),
             writing: Mutex::new(()),
         }
@@ -101,6 +105,11 @@ impl Pushed {
     pub async fn loaded(&self) {
         // The sender lives in `self`, so the channel is not closed.
         let _ = self.loaded.subscribe().wait_for(|loaded| *loaded).await;
+    }
+
+    /// Whether nobody has asked this before: what was stored is compared once with what is there.
+    pub fn is_to_compare(&self) -> bool {
+        !self.compared.swap(true, Ordering::Relaxed)
     }
 
     /// Writes what is current to the disk. When the future is dropped, the write goes on.

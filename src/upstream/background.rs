@@ -36,6 +36,8 @@ pub async fn run(upstream: Weak<Upstream>, changed: Arc<Notify>, dial: Arc<dyn D
     let (mut checks, mut lookups) = (Checks::default(), Lookups::default());
     if let Some(upstream) = upstream.upgrade() {
         tasks.spawn(take_pushes(Arc::downgrade(&upstream), upstream.pushed.clone(), store));
+        let answers = upstream.feed.as_ref().map(|feed| feed.subscribe_answers());
+        tasks.spawn(forget_absent(Arc::downgrade(&upstream), upstream.pushed.clone(), answers));
         if let Some(feed) = &upstream.feed {
             tasks.spawn(discover(Arc::downgrade(&upstream), feed.subscribe()));
         }
@@ -95,6 +97,21 @@ async fn take_pushes(upstream: Weak<Upstream>, pushed: Arc<Pushed>, store: Store
         if pushes.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// Forgets what was pushed about places that went while nobody looked: when what was stored has been
+/// read, and the source, if there is one, has answered.
+async fn forget_absent(upstream: Weak<Upstream>, pushed: Arc<Pushed>, answers: Option<watch::Receiver<u64>>) {
+    pushed.loaded().await;
+    if let Some(mut answers) = answers
+        && answers.wait_for(|count| *count > 0).await.is_err()
+    {
+        return;
+    }
+    let Some(upstream) = upstream.upgrade() else { return };
+    if upstream.forget_absent() {
+        upstream.keep_and_tell().await;
     }
 }
 

@@ -163,7 +163,9 @@ impl Upstream {
         self.take_push();
         if let Some(feed) = &self.feed {
             feed.settled().await;
-            self.set_found(&feed.used());
+            if self.set_found(&feed.used()) {
+                self.keep_and_tell().await;
+            }
         }
         // The sender lives in `self`, so the channel is not closed.
         let is_done = |tried: &HashSet<Name>| {

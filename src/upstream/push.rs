@@ -1,5 +1,7 @@
 //! Endpoints that are added, removed and drained while the proxy runs.
 
+use std::collections::HashSet;
+
 use tracing::warn;
 
 use super::Upstream;
@@ -112,6 +114,21 @@ impl Upstream {
             push.weights.retain(|place, _| !gone.contains(place));
         });
         true
+    }
+
+    /// Forgets, once after a start, the drains and weights of places that went while nobody looked.
+    /// Returns whether there were some.
+    pub(super) fn forget_absent(&self) -> bool {
+        if !self.pushed.is_to_compare() {
+            return false;
+        }
+        self.take_push();
+        let has_forgotten = self.feed.as_ref().is_some_and(|feed| self.set_found(&feed.used()));
+        let here: HashSet<Location> = self.places().into_iter().map(|(place, _)| place).collect();
+        let pushed = self.pushed.current();
+        let told = pushed.drained.iter().chain(pushed.weights.keys());
+        let gone: Vec<Location> = told.filter(|place| !here.contains(place)).cloned().collect();
+        self.forget_gone(&gone) || has_forgotten
     }
 
     fn check(&self, change: &PushChange) -> Result<(), PushError> {
@@ -231,6 +248,20 @@ mod tests {
         assert!(upstream.forget_gone(&places(&["10.0.0.2:80"])));
         upstream.take_push();
         assert_eq!(set(&upstream), ["10.0.0.1:80 1", "10.0.0.2:80 1"]);
+    }
+
+    #[test]
+    fn what_was_stored_about_places_that_are_gone_is_forgotten_once_after_a_start() {
+        let upstream = upstream(&["10.0.0.1:80", "10.0.0.2:80"]);
+        upstream.pushed.change(|push| {
+            push.drained.extend(places(&["10.0.0.1:80", "10.0.0.8:80"]));
+            push.weights.extend(places(&["10.0.0.9:80"]).into_iter().map(|place| (place, Weight(5))));
+        });
+        assert!(upstream.forget_absent());
+        let pushed = upstream.pushed.current();
+        assert_eq!(pushed.drained.iter().cloned().collect::<Vec<_>>(), places(&["10.0.0.1:80"]));
+        assert!(pushed.weights.is_empty());
+        assert!(!upstream.forget_absent());
     }
 
     fn discovered(found: &[Found]) -> Arc<Set> {

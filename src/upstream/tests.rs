@@ -353,3 +353,24 @@ async fn a_name_that_can_not_be_resolved_leaves_an_empty_set_and_stops_nothing()
     assert!(upstream.membership().pick(&PickContext::default(), &[]).is_none());
     assert_eq!(upstream.status().unresolved, [format!("{host}:80")]);
 }
+
+#[tokio::test]
+async fn a_drain_does_not_outlive_its_endpoint_over_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let (list, pushed) = (directory.path().join("list.json"), directory.path().join("pushed-users.json"));
+    std::fs::write(&list, "[\"10.0.0.1:80\"]").unwrap();
+    let text = r#"{"added": [], "drained": ["10.0.0.1:80", "10.0.0.9:80"]}"#;
+    std::fs::write(&pushed, text).unwrap();
+    let file = discovery::file::Settings { path: list };
+    let settings =
+        settings::Upstream { discover: Switch::On(discovery::Settings::File(file)), ..settings(&[]) };
+    let upstream = Upstream::build("users", settings, None);
+    let store = Store::new(Some(directory.path().to_owned()));
+    upstream.start(&Handle::current(), Arc::new(PlainDial { greeting: Greeting::Silent }), &store);
+    let is_forgotten = || {
+        let stored = std::fs::read_to_string(&pushed).unwrap();
+        stored.contains("10.0.0.1:80") && !stored.contains("10.0.0.9:80")
+    };
+    let forgotten = eventually("the drain of the one that is gone is forgotten", is_forgotten);
+    timeout(Duration::from_secs(10), forgotten).await.expect("it is forgotten");
+}
