@@ -7,6 +7,7 @@ use crate::config::upstream::Upstream;
 use crate::discovery::client::{Base, Tls};
 use crate::discovery::dns::{self, Records};
 use crate::discovery::{Settings, etcd, http};
+use crate::net::connector::name_of;
 
 pub(super) fn check(name: &Spanned<String>, upstream: &Upstream, findings: &mut Findings<'_>) {
     match upstream.discover.on() {
@@ -129,6 +130,10 @@ fn user(of: &Source<'_>, settings: &etcd::Settings, findings: &mut Findings<'_>)
 fn tls(of: &Source<'_>, base: &Base, tls: &Tls, findings: &mut Findings<'_>) {
     if *tls != Tls::default() && !base.is_secure() {
         of.refuse(findings, &["tls"], format!("TLS has no effect with {base}; write https://"));
+    }
+    if !tls.server_name.is_empty() && name_of(&tls.server_name).is_none() {
+        let message = format!("`{}` is not a host name or an IP address", tls.server_name);
+        of.refuse(findings, &["tls", "server_name"], message);
     }
     for (one, written, other, lacks) in [
         ("client_cert", &tls.client_cert, &tls.client_key, "client_key"),
