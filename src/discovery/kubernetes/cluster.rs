@@ -139,6 +139,10 @@ async fn by_file(path: &Path, context: String) -> Result<Config, Failure> {
         Failure::because(kind, format!("{} can not be used", path.display()), error)
     };
     let file = Kubeconfig::read_from(path).map_err(unusable)?;
+    if has_proxy(&file, &context) {
+        let what = format!("{} has a proxy-url, and no proxy is used here; leave it out", path.display());
+        return Err(Failure::new(Kind::Invalid, what));
+    }
     let context = Some(context).filter(|context| !context.is_empty());
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     let config = Config::from_custom_kubeconfig(file, &options).await.map_err(unusable)?;
@@ -152,6 +156,15 @@ async fn by_file(path: &Path, context: String) -> Result<Config, Failure> {
         return Err(Failure::new(Kind::Invalid, what));
     }
     Ok(config)
+}
+
+/// Whether the cluster of that context, or of the current one, is to be reached through a proxy.
+fn has_proxy(file: &Kubeconfig, context: &str) -> bool {
+    let name = if context.is_empty() { file.current_context.as_deref().unwrap_or_default() } else { context };
+    let context = file.contexts.iter().find(|one| one.name == name).and_then(|one| one.context.as_ref());
+    let named = context.and_then(|one| file.clusters.iter().find(|cluster| cluster.name == one.cluster));
+    let proxy = named.and_then(|named| named.cluster.as_ref()?.proxy_url.as_deref());
+    proxy.is_some_and(|proxy| !proxy.is_empty())
 }
 
 /// `kube` without its retries and its own log lines: pauses and reports are made for all sources alike.
@@ -229,4 +242,28 @@ pub(super) fn broken(what: &str, error: BoxError) -> Failure {
         };
     }
     Failure::because(kind, what, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_kubeconfig_with_a_proxy_is_refused_with_a_reason() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kubeconfig");
+        let text = "current-context: far\n\
+            clusters: [{ name: a, cluster: { server: \"http://10.0.0.1\" } },\n\
+             { name: b, cluster: { server: \"http://10.0.0.2\", proxy-url: \"http://10.0.0.3:3128\" } }]\n\
+            users: [{ name: u, user: {} }]\n\
+            contexts: [{ name: near, context: { cluster: a, user: u } },\n\
+             { name: far, context: { cluster: b, user: u } }]\n";
+        std::fs::write(&path, text).unwrap();
+        for context in ["", "far"] {
+            let failure = by_file(&path, context.to_owned()).await.err().unwrap();
+            assert_eq!(failure.kind, Kind::Invalid);
+            assert!(failure.chain().contains("proxy-url"), "{}", failure.chain());
+        }
+        assert!(by_file(&path, "near".to_owned()).await.is_ok());
+    }
 }
