@@ -15,6 +15,8 @@ use super::question::{Question, Wanted};
 use super::setup::{Resolver, Setup};
 use super::{Answer, LONGEST, LookupError};
 
+/// For how long a host keeps its addresses while the answer is that it has none.
+const ABSENCE: Duration = Duration::from_secs(60);
 /// Hosts that are asked for at the same time.
 const AT_ONCE: usize = 16;
 
@@ -47,6 +49,8 @@ struct Known {
     addresses: Vec<IpAddr>,
     /// Until when they hold.
     until: Option<Instant>,
+    /// Since when the answer is that there are none.
+    absent_since: Option<Instant>,
 }
 
 /// The addresses of hosts, and how long they hold.
@@ -105,14 +109,9 @@ impl Service {
             }
             let Some(ended) = tasks.join_next().await else { break };
             // A task panics with the process, and is not aborted while we wait for it.
-            let Ok((name, known, answer)) = ended else { continue };
-            match answer {
-                Ok(answer) => {
-                    found.insert(name.clone(), (answer.records, answer.ttl));
-                }
-                Err(_) if !known.addresses.is_empty() => {
-                    found.insert(name.clone(), (known.addresses.clone(), Duration::ZERO));
-                }
+            let Ok((name, mut known, answer)) = ended else { continue };
+            match known.after(answer, Instant::now()) {
+                Ok(addresses) => _ = found.insert(name.clone(), addresses),
                 Err(error) => failed = Some(error),
             }
             self.hosts.insert(name, known);
@@ -145,7 +144,34 @@ impl Service {
 
 impl Known {
     fn new(name: &Name) -> Known {
-        Known { host: Host::new(&name.to_ascii()), addresses: Vec::new(), until: None }
+        Known { host: Host::new(&name.to_ascii()), addresses: Vec::new(), until: None, absent_since: None }
+    }
+
+    /// The addresses after an answer, and how long they hold. A failure keeps the last ones, and so does
+    /// for a while the answer that there are none.
+    fn after(
+        &mut self,
+        answer: Result<Answer<IpAddr>, LookupError>,
+        now: Instant,
+    ) -> Result<(Vec<IpAddr>, Duration), LookupError> {
+        match answer {
+            Ok(answer) if answer.records.is_empty() => {
+                let since = *self.absent_since.get_or_insert(now);
+                let keeps = now - since < ABSENCE;
+                Ok((if keeps { self.addresses.clone() } else { Vec::new() }, answer.ttl))
+            }
+            Ok(answer) => {
+                self.absent_since = None;
+                Ok((answer.records, answer.ttl))
+            }
+            Err(error) => {
+                self.absent_since = None;
+                match self.addresses.is_empty() {
+                    true => Err(error),
+                    false => Ok((self.addresses.clone(), Duration::ZERO)),
+                }
+            }
+        }
     }
 
     async fn ask(mut self, name: Name, setup: Setup) -> (Name, Known, Result<Answer<IpAddr>, LookupError>) {
@@ -183,5 +209,27 @@ fn target(service: &SRV, found: &Addresses) -> Target {
         port: service.port,
         weight: service.weight,
         addresses: addresses.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_does_not_exist_any_more_keeps_its_addresses_for_a_minute() {
+        let (mut known, now) = (Known::new(&Name::root()), Instant::now());
+        let answer =
+            |records: &[IpAddr]| Ok(Answer { records: records.to_vec(), ttl: LONGEST, exists: false });
+        let address: IpAddr = [10, 0, 0, 1].into();
+        known.addresses = known.after(answer(&[address]), now).unwrap().0;
+        assert_eq!(known.addresses, [address]);
+        assert_eq!(known.after(answer(&[]), now).unwrap().0, [address]);
+        assert_eq!(known.after(answer(&[]), now + ABSENCE / 2).unwrap().0, [address]);
+        assert!(known.after(answer(&[]), now + ABSENCE).unwrap().0.is_empty());
+        let failure = || Err(LookupError::Timeout(([10, 0, 0, 2], 53).into()));
+        assert_eq!(known.after(failure(), now + ABSENCE).unwrap(), (vec![address], Duration::ZERO));
+        assert_eq!(known.after(answer(&[]), now + ABSENCE).unwrap().0, [address], "it begins anew");
+        assert!(Known::new(&Name::root()).after(failure(), now).is_err());
     }
 }
