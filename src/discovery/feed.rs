@@ -33,10 +33,15 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// A feed that is not followed yet; until the first answer it has these endpoints.
-    pub fn new(upstream: &str, settings: Settings, kept: Arc<Set>) -> Feed {
+    /// A feed that is not followed yet; until the first answer it has the endpoints of the one before,
+    /// which are as old as they were there.
+    pub fn new(upstream: &str, settings: Settings, before: Option<&Feed>) -> Feed {
         let origin = build(upstream, &settings).origin();
-        let reports = Arc::new(Reports::new(upstream, &origin, kept));
+        let reports = match before {
+            Some(before) => Reports::after(&before.reports, &origin),
+            None => Reports::new(upstream, &origin, Arc::default()),
+        };
+        let reports = Arc::new(reports);
         Feed { upstream: upstream.into(), settings, reports, task: OnceLock::new() }
     }
 

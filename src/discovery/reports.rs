@@ -115,6 +115,14 @@ impl Reports {
         }
     }
 
+    /// Begins with the set that another source has found, until the first answer of this one.
+    pub(super) fn after(before: &Reports, origin: &str) -> Reports {
+        let (kept, good) = (before.used(), before.lock().good);
+        let reports = Reports::new(&before.upstream, origin, kept);
+        reports.lock().good = good;
+        reports
+    }
+
     /// The full state, as the source knows it now.
     pub fn found(&self, set: Set) {
         let mut inner = self.lock();

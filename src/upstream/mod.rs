@@ -389,8 +389,7 @@ fn feed(name: &str, settings: &settings::Upstream, previous: Option<&Upstream>) 
     let before = previous.and_then(|previous| previous.feed.as_ref());
     match before {
         Some(feed) if feed.settings() == source => Some(feed.clone()),
-        Some(feed) => Some(Arc::new(Feed::new(name, source.clone(), feed.used()))),
-        None => Some(Arc::new(Feed::new(name, source.clone(), Arc::default()))),
+        Some(_) | None => Some(Arc::new(Feed::new(name, source.clone(), before.map(Arc::as_ref)))),
     }
 }
 

@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_secs(10);
 
 fn feed(path: &Path) -> Feed {
     let settings = Settings::File(file::Settings { path: path.to_owned() });
-    Feed::new("users", settings, Arc::default())
+    Feed::new("users", settings, None)
 }
 
 fn write(path: &Path, text: &str) {
@@ -243,7 +243,8 @@ async fn an_equal_answer_of_another_source_is_stored_as_its_own() {
     old.start(&Handle::current(), &store);
     eventually("it is stored", || stored(&state).is_some()).await;
     let settings = Settings::File(file::Settings { path: path("new.json") });
-    let new = Feed::new("users", settings, old.used());
+    let new = Feed::new("users", settings, Some(&old));
+    assert!(new.status().age_seconds.is_some(), "what it begins with has an age");
     old.retire();
     new.start(&Handle::current(), &store);
     let is_new = || stored(&state).is_some_and(|set| set["origin"].to_string().contains("new.json"));
