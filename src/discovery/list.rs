@@ -144,6 +144,21 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_a_list_makes_no_difference() {
+        let items = [
+            json!({ "address": "a:1", "weight": 3, "zone": "z" }),
+            json!("a:1"),
+            json!(5),
+            json!({ "targets": ["a:1", "b:1"], "labels": { "priority": 2 } }),
+            json!({ "targets": [7] }),
+            json!({}),
+            json!("nonsense"),
+        ];
+        let set = |items: Vec<Value>| read(&Value::Array(items), Writer::Remote).unwrap().finish().unwrap();
+        assert_eq!(set(items.to_vec()), set(items.into_iter().rev().collect()));
+    }
+
+    #[test]
     fn a_table_has_its_list_under_endpoints() {
         assert_eq!(found(json!({ "endpoints": ["10.0.0.1:80"] })).len(), 1);
         for document in [json!({}), json!("10.0.0.1:80"), json!(null), json!({ "endpoints": 1 })] {

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::super::client::bounded;
 use super::super::list::{self, Writer, plain};
 use super::super::set::Draft;
 
@@ -26,6 +27,10 @@ pub(super) fn read(value: &[u8], format: Format) -> Draft {
         draft
     };
     let Ok(text) = std::str::from_utf8(value) else { return refused("a value is no text".to_owned()) };
+    // It was text within JSON, so its tables were not counted yet.
+    if let Err(failure) = bounded(value) {
+        return refused(failure.chain());
+    }
     let text = text.trim();
     let document: Option<Value> =
         if text.starts_with(['{', '[', '"']) { serde_json::from_str(text).ok() } else { None };
@@ -157,6 +162,8 @@ mod tests {
             assert!(draft.finish().is_err(), "{value}");
         }
         assert!(read(b"\xff:1", Format::Auto).finish().is_err());
+        let tables = read(format!("[{}{{}}]", "{},".repeat(1_000_000)).as_bytes(), Format::Auto);
+        assert!(tables.finish().unwrap_err().chain().contains("tables"));
         assert!(read(b"10.0.0.1:80", Format::GoMicro).finish().is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::client::Lines;
+use super::super::client::{Lines, bounded};
 use super::super::{Failure, Kind};
 use super::gateway::{Key, key, number};
 
@@ -49,6 +49,7 @@ impl Watch {
 
 fn read(line: &[u8]) -> Result<Told, Failure> {
     let invalid = || Failure::new(Kind::Invalid, "the watch tells what is no event");
+    bounded(line)?;
     let message: Value = serde_json::from_slice(line)
         .map_err(|error| Failure::because(Kind::Invalid, "the watch tells what is no JSON", error))?;
     if let Some(error) = message.get("error") {
@@ -144,5 +145,6 @@ mod tests {
         assert_eq!(kind(r#"{"error":{"code":13,"message":"x"}}"#), Kind::Refused);
         assert_eq!(kind("{}"), Kind::Invalid);
         assert_eq!(kind("nonsense"), Kind::Invalid);
+        assert_eq!(kind(&format!("[{}{{}}]", "{},".repeat(1_000_000))), Kind::Invalid);
     }
 }
