@@ -1,5 +1,5 @@
 //! The answer of a source: whatever it holds, the set is sorted and has each place once, no place is
-//! a file of this machine, and the order of the answer makes no difference where it says each once.
+//! a file of this machine, and the order of the answer makes no difference.
 
 #![no_main]
 
@@ -24,13 +24,10 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(again, found.location);
         assert!(found.metadata.len() <= 32 && found.zone.len() <= 256);
     }
-    // Of a place that stands twice the first counts, so only plain addresses may be turned around.
-    if let Value::Array(items) = &document
-        && items.iter().all(Value::is_string)
-    {
-        let reversed = Value::Array(items.iter().rev().cloned().collect());
-        let other = self::set(&reversed).expect("the same entries");
-        assert_eq!(other.found(), set.found());
+    let Value::Array(items) = &document else { return };
+    let reversed = Value::Array(items.iter().rev().cloned().collect());
+    assert_eq!(self::set(&reversed).expect("the same entries"), set);
+    if items.iter().all(Value::is_string) {
         let slow: BTreeSet<String> = items.iter().filter_map(slowly).collect();
         assert_eq!(slow.len(), set.len(), "another reading finds others");
     }
