@@ -37,6 +37,7 @@ pub(super) enum CompileError {
 }
 
 /// Makes snapshots; keeps what outlives them.
+#[derive(Clone)]
 pub(super) struct Compiler {
     registry: Arc<Registry>,
     /// Certificates and ticket keys.

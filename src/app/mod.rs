@@ -7,6 +7,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+mod aside;
 mod compile;
 mod control;
 mod difference;

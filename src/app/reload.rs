@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::aside::aside;
 use super::compile::Compiler;
 use super::difference;
 use super::gates::{self, Gates, Held};
@@ -99,24 +100,19 @@ impl Reloader {
     }
 
     async fn try_reload(&mut self) -> Result<Generation, Report> {
-        let path = self.path.clone();
-        // Reading and parsing a large file takes milliseconds that health checks need.
-        let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await;
         let previous = self.state.live.load();
-        let config = loaded.map_err(|error| {
+        let (path, compiler, before) = (self.path.clone(), self.compiler.clone(), previous.clone());
+        let next = aside(move || next(&path, &compiler, &before)).await.map_err(|error| {
             let message = format!("the file could not be read, which is a defect of the proxy: {error}");
             Report::from(previous.config.sources.error(0..0, message))
         })??;
-        // Texts first: nearly always that settles it.
-        if config.sources == previous.config.sources && config == previous.config {
+        let Some((snapshot, changes)) = next else {
             tracing::info!(generation = %previous.generation, "configuration unchanged");
             self.state.accepted();
             return Ok(previous.generation);
-        }
-        let snapshot = Arc::new(self.compiler.compile(config, Some(&previous))?);
+        };
         let prepared = self.prepare(&snapshot)?;
         self.commit(snapshot.clone(), prepared).await;
-        let changes = difference::between(&previous.config, &snapshot.config);
         tracing::info!(generation = %snapshot.generation, changes, "configuration reloaded");
         if previous.config.server.workers != snapshot.config.server.workers {
             tracing::warn!("server.workers takes effect at the next start");
@@ -132,14 +128,15 @@ impl Reloader {
         Ok(snapshot.generation)
     }
 
-    /// Drops a snapshot a moment later and on another thread: thousands of routes take milliseconds,
+    /// Drops a snapshot a moment later and beside the requests: thousands of routes take milliseconds,
     /// which are missed where a reload is answered and where the last of its requests ends.
     fn drop_later(&mut self, snapshot: Arc<Snapshot>) {
         while self.retired.try_join_next().is_some() {}
         self.retired.spawn(async move {
             sleep(RETIREMENT).await;
-            // At the end of the process there is no such thread any more: then it is dropped here.
-            let _ = tokio::task::spawn_blocking(move || drop(snapshot)).await;
+            if let Err(error) = aside(move || drop(snapshot)).await {
+                tracing::debug!(%error, "a snapshot was dropped here");
+            }
         });
     }
 
@@ -246,6 +243,22 @@ impl Reloader {
             }
         }
     }
+}
+
+/// The snapshot of what the file says now and what it changes; `None` when that is nothing.
+fn next(
+    path: &Path,
+    compiler: &Compiler,
+    previous: &Snapshot,
+) -> Result<Option<(Arc<Snapshot>, String)>, Report> {
+    let config = config::load(path)?;
+    // Texts first: nearly always that settles it.
+    if config.sources == previous.config.sources && config == previous.config {
+        return Ok(None);
+    }
+    let snapshot = Arc::new(compiler.compile(config, Some(previous))?);
+    let changes = difference::between(&previous.config, &snapshot.config);
+    Ok(Some((snapshot, changes)))
 }
 
 /// As configured, or what the open-file limit allows: a client connection needs a second descriptor

@@ -25,7 +25,7 @@ fn an_endpoint_that_fails_again_and_again_is_ejected_and_returns() {
     let second = Origin::named("second");
     ill.store(true, Ordering::SeqCst);
     let proxy = Proxy::start(&format!(
-        "{NO_RETRY}{}balance = \"round_robin\"\n[upstream.origin.outlier]\nconsecutive_failures = 3\nbase_ejection = \"500ms\"\n",
+        "{NO_RETRY}{}balance = \"round_robin\"\n[upstream.origin.outlier]\nconsecutive_failures = 3\nbase_ejection = \"2s\"\n",
         upstream(&[&first, &second])
     ));
     let statuses: Vec<_> = (0..12).map(|_| proxy.get("/").status).collect();

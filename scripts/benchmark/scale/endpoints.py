@@ -6,7 +6,7 @@ from .. import machine, peers, process
 from . import common
 
 SIZES = (3, 100, 1_000, 10_000)
-TARGETS = {10_000: 1.25}
+TARGETS = {10_000: 1.10}
 # Their sockets and connections are below the usual limits of descriptors.
 EACH_PROCESS = 2_500
 
