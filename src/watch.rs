@@ -274,7 +274,9 @@ fn events(
     watched.extend(directories.iter().filter_map(|directory| directory.canonicalize().ok()));
     let (signal, names) = (signal.clone(), names.clone());
     let mut watcher = ::notify::recommended_watcher(move |event: ::notify::Result<Event>| {
-        if event.as_ref().is_ok_and(|event| is_reading(&event.kind)) {
+        let is_another_file =
+            |event: &Event| is_content(&event.kind) && !event.paths.iter().any(|path| names.has(path));
+        if event.as_ref().is_ok_and(|event| is_reading(&event.kind) || is_another_file(event)) {
             return;
         }
         if let Ok(event) = &event {
@@ -299,6 +301,15 @@ fn is_reading(kind: &EventKind) -> bool {
         EventKind::Access(_) => true,
         _ => false,
     }
+}
+
+/// Whether bytes of a file were written, and no name has come to stand for another one: of a file that is
+/// not watched, such as a log beside it, that is nothing to look for.
+fn is_content(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Modify(ModifyKind::Data(_)) | EventKind::Access(AccessKind::Close(AccessMode::Write))
+    )
 }
 
 impl std::fmt::Debug for Watcher {

@@ -200,6 +200,20 @@ async fn reading_is_no_reason_to_look() {
 }
 
 #[tokio::test]
+async fn what_is_written_into_a_file_beside_it_is_no_reason_to_look() {
+    let mut case = Case::new();
+    let mut log = fs::File::create(case.path("access.log")).unwrap();
+    case.looks_and_finds_nothing().await;
+    // The creation of the log may be told late.
+    while timeout(Duration::from_millis(100), case.watcher.signal.changed.notified()).await.is_ok() {}
+    log.write_all(b"a line").unwrap();
+    drop(log);
+    assert!(timeout(Duration::from_millis(300), case.watcher.signal.changed.notified()).await.is_err());
+    fs::write(case.path("proxy.toml"), "new").unwrap();
+    case.finds("new").await;
+}
+
+#[tokio::test]
 async fn a_directory_that_is_replaced_is_watched_again() {
     let directory = tempfile::tempdir().unwrap();
     let inner = directory.path().join("conf");
