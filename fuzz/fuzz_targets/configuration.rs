@@ -13,7 +13,7 @@ fuzz_target!(|text: &str| {
     let registry = Registry::new(1, []);
     let means = Means {
         registry: &registry,
-        acceptor: &|_, _| Err("no TLS here".to_owned()),
+        acceptor: &|_, _| Err(vec![(0..0, "no TLS here".to_owned())]),
         connector: &|_, _| Ok(None),
     };
     if let Ok(snapshot) = build(config, None, &means) {

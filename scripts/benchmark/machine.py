@@ -61,6 +61,12 @@ def cpu_ns(pid):
     return total
 
 
+def process_ns(pid):
+    """Nanoseconds on a core of one process, with the threads that have ended; 10 ms exact."""
+    fields = pathlib.Path("/proc/%d/stat" % pid).read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
 def thread_ns(pid, prefix):
     """Nanoseconds on a core of the threads of one process whose names begin so."""
     total = 0
