@@ -133,7 +133,7 @@ impl Source for Http {
                 if answer.status == 304 && etag.is_some() {
                     reports.unchanged();
                 } else {
-                    reports.polled(self.read(&answer.json().await?)?.finish()?);
+                    reports.found(self.read(&answer.json().await?)?.finish()?);
                     etag = answer.field(&ETAG).map(str::to_owned);
                 }
                 sleep_until(next).await;

@@ -17,9 +17,9 @@ pub const DOUBT: Duration = Duration::from_secs(60);
 /// Holds the set that is in use.
 ///
 /// The latest answer wins, with one exception. An empty answer begins a doubt, and so does one that
-/// lacks more than half of the endpoints when it is the first one after a failure or a start, or answers
-/// a poll and is less than half as long as well: for [`DOUBT`] endpoints are added and changed, but none is removed. Then the source is asked
-/// again, and its answer wins, whatever it is. An answer that has all endpoints again ends a doubt. After
+/// lacks more than half of the endpoints when it is the first one after a failure or a start: for
+/// [`DOUBT`] endpoints are added and changed, but none is removed. Then the source is asked again, and
+/// its answer wins, whatever it is. An answer that has all endpoints again ends a doubt. After
 /// a failure its time begins anew, but what it keeps does not grow: endpoints that came and went during
 /// a doubt are not kept.
 #[derive(Debug)]
@@ -35,8 +35,6 @@ pub(super) struct Keeper {
 enum Sight {
     /// It would have been seen to go away.
     Kept,
-    /// It has only been asked again: it may have been restarted in between.
-    Polled,
     /// It was away, or the proxy was.
     Lost,
 }
@@ -112,13 +110,6 @@ impl Keeper {
         }
     }
 
-    /// The next answer is one to a poll.
-    pub(super) fn polled(&mut self) {
-        if self.sight == Sight::Kept {
-            self.sight = Sight::Polled;
-        }
-    }
-
     /// When the source is to be asked again because of a doubt; once for each doubt.
     pub(super) fn ask_again_at(&self) -> Option<Instant> {
         self.doubt.as_ref().filter(|doubt| doubt.asks == Asks::Waiting)?.end
@@ -134,8 +125,6 @@ impl Keeper {
     fn is_suspicious(&self, set: &Set) -> bool {
         let is_doubted = match self.sight {
             Sight::Kept => set.is_empty(),
-            // As many others are a deployment.
-            Sight::Polled => set.len() * 2 < self.used.len(),
             Sight::Lost => true,
         };
         is_doubted && lacks_most(set, &self.used)

@@ -132,13 +132,6 @@ impl Reports {
         self.good(inner, &before, changed);
     }
 
-    /// The full state as it was said to a question. Whether the source has been restarted since the
-    /// question before is not known.
-    pub fn polled(&self, set: Set) {
-        self.lock().keeper.polled();
-        self.found(set);
-    }
-
     /// What the source said last still holds.
     pub fn unchanged(&self) {
         let mut inner = self.lock();

@@ -299,17 +299,3 @@ async fn eventually_paused(what: &str, holds: impl Fn() -> bool) {
     }
     panic!("it did not come true: {what}");
 }
-
-#[tokio::test(start_paused = true)]
-async fn an_answer_to_a_poll_that_is_less_than_half_as_long_removes_nothing_for_a_minute() {
-    let reports = Reports::new("users", "a poll", Arc::new(set(&["a:1", "b:1", "c:1"])));
-    reports.polled(set(&["a:1", "b:1"]));
-    assert_eq!(reports.used().len(), 2, "most are there");
-    reports.polled(set(&["c:1", "d:1", "e:1"]));
-    assert_eq!(reports.used().len(), 3, "all are replaced");
-    reports.polled(set(&["c:1"]));
-    assert_eq!((reports.used().len(), reports.status().state), (3, State::Doubting));
-    sleep(Duration::from_secs(60)).await;
-    reports.polled(set(&["c:1"]));
-    assert_eq!((reports.used().len(), reports.status().state), (1, State::Following));
-}
