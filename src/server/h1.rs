@@ -2,27 +2,27 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::clock::{Millis, Timer};
 use crate::config::listener::{Limits, Protocol};
 use crate::h1::scan::Scan;
-use crate::h1::{Ends, request, request::HeadLimits};
-use crate::http::upgrade::BareConnect;
-use crate::http::validate::{self, MAX_REQUEST_LINE, wants_close};
+use crate::h1::{request, request::HeadLimits};
+use crate::http::validate::{self, wants_close};
 use crate::http::{Framing, Name, Reason, Version};
 use crate::net::Wire;
 use crate::proxy::body::{BodyReader, BodyWriter};
-use crate::proxy::{self, Ended, Room, Worker};
+use crate::proxy::{self, Ended, Room};
 use crate::snapshot::Listener;
 use crate::units::Generation;
 
-use super::opening::{recognise, speak};
-use super::rest::{self, NAP, Resting};
+use super::opening::speak;
+use super::rest::{self, Resting};
 use super::visit::Visit;
 
 mod side;
+mod wait;
 
 /// How much of an unread request body is read after an early answer, so that the answer is not
 /// lost to a reset (RFC 9112 §9.6).
@@ -211,130 +211,6 @@ impl Connection {
         self.limits().max_body_bytes.get().map_or(u64::MAX, |bytes| bytes.get())
     }
 
-    /// Waits for the next head; `None` when the connection has ended or stayed idle too long.
-    /// Cancel-safe: what was read stays in the wire.
-    async fn head(&mut self, worker: &Worker, timer: &Timer, opening: Opening) -> Option<Arrived> {
-        self.answering = None;
-        let until = std::mem::replace(&mut self.idle_until, Millis::NEVER);
-        let resumes = until != Millis::NEVER;
-        if !resumes {
-            self.scan = Scan::default();
-        }
-        // A new client has no more time than one that has begun its head.
-        let first = opening != Opening::Past;
-        let since = match first || resumes {
-            true => timer.clock().now(),
-            false => timer.clock().recent().millis(),
-        };
-        let patience = if first { self.limits().header_timeout } else { self.limits().idle_timeout };
-        let mut due = until.min(since.after(Some(patience.get())));
-        let rests_at = if first { Millis::NEVER } else { since.after(Some(NAP)) };
-        let (mut started, mut draining) = (first, false);
-        poll_fn(|context| {
-            loop {
-                let beginning = match opening {
-                    Opening::Open => recognise(self.wire.input.filled()),
-                    Opening::Agreed | Opening::Past => Some(Protocol::H1),
-                };
-                match beginning {
-                    Some(Protocol::H2) => return Poll::Ready(Some(Arrived::Http2)),
-                    Some(Protocol::H1) => {
-                        if let Some(arrived) = self.look_for_head(worker) {
-                            return Poll::Ready(Some(arrived.unwrap_or_else(Arrived::Refused)));
-                        }
-                    }
-                    None => {}
-                }
-                match self.wire.poll_fill(context) {
-                    Poll::Ready(Ok(count)) if count > 0 => {}
-                    Poll::Ready(_) => return Poll::Ready(None),
-                    Poll::Pending => break,
-                }
-            }
-            if self.wire.input.is_empty() {
-                self.wire.rest();
-            } else if !started {
-                started = true;
-                due = timer.clock().now().after(Some(self.limits().header_timeout.get()));
-            }
-            if worker.is_draining() && self.wire.input.is_empty() && !draining {
-                // A request may be on its way already, so an idle connection is not cut at once.
-                draining = true;
-                due = due.min(timer.clock().now().after(Some(DRAIN_TIME)));
-            }
-            if !self.wire.input.is_empty() {
-                ready!(timer.poll(context, due));
-                return Poll::Ready(Some(Arrived::Refused(Reason::RequestTimeout)));
-            }
-            let rests = rests_at < due && !draining;
-            ready!(timer.poll(context, if rests { rests_at } else { due }));
-            Poll::Ready(rests.then_some(Arrived::Nothing(due)))
-        })
-        .await
-    }
-
-    /// The head that is there, or why what is there is refused.
-    fn look_for_head(&mut self, worker: &Worker) -> Option<Result<Arrived, Reason>> {
-        if self.scan.skips_empty_line(self.wire.input.filled()) {
-            self.wire.input.consume(2);
-        }
-        let bytes = self.wire.input.filled();
-        if bytes.is_empty() {
-            return None;
-        }
-        self.bare = false;
-        if bytes.starts_with(b"CONNECT ") {
-            match BareConnect::of(bytes) {
-                BareConnect::Complete(length) => {
-                    self.bare = true;
-                    return self.parse(length, Ends::Bare, worker).transpose();
-                }
-                BareConnect::Begun if bytes.ends_with(b"\n") => return None,
-                BareConnect::Begun | BareConnect::No => {}
-            }
-        }
-        // Most heads come whole, and reading one finds its end. What comes in pieces is searched for its
-        // end first, once over every byte.
-        let end = match self.scan.is_fresh() {
-            true => Some(bytes.len()),
-            false => self.scan.end_of_head(bytes).unwrap_or(Some(bytes.len())),
-        };
-        match end.map(|end| self.parse(end, Ends::Strict, worker)) {
-            Some(Ok(Some(arrived))) => return Some(Ok(arrived)),
-            Some(Err(reason)) => return Some(Err(reason)),
-            Some(Ok(None)) | None => {}
-        }
-        let bytes = self.wire.input.filled();
-        // What is wrong with it was said just now.
-        let _ = self.scan.end_of_head(bytes);
-        self.refuse_early().map(Err)
-    }
-
-    /// Reads a head in the first bytes that are there; `None` when its end has not come.
-    fn parse(&mut self, length: usize, ends: Ends, worker: &Worker) -> Result<Option<Arrived>, Reason> {
-        let mut room = worker.room();
-        let bytes = &self.wire.input.filled()[..length];
-        match request::parse(bytes, ends, self.head_limits(), &mut room.exchange.request) {
-            Ok(Some(length)) if length <= self.head_limits().bytes => Ok(Some(Arrived::Head(room, length))),
-            refused => {
-                worker.give_back(room);
-                refused.and_then(|length| length.map_or(Ok(None), |_| Err(Reason::HeaderTooLarge)))
-            }
-        }
-    }
-
-    /// Why a head is refused though its end has not come.
-    fn refuse_early(&self) -> Option<Reason> {
-        let bytes = self.wire.input.filled();
-        if bytes.len() >= MAX_REQUEST_LINE && memchr::memchr(b'\n', bytes).is_none() {
-            return Some(Reason::TargetTooLong);
-        }
-        if bytes.len() >= self.head_limits().bytes {
-            return Some(Reason::HeaderTooLarge);
-        }
-        request::early(bytes)
-    }
-
     /// Takes the head off the wire, judges it and prepares for its body.
     fn accept_head(&mut self, arrived: Result<usize, Reason>, room: &mut Room) -> Result<(), Reason> {
         self.requests = self.requests.saturating_add(1);
@@ -432,6 +308,7 @@ mod tests {
     use crate::observe::access::Batch;
     use crate::observe::metrics::Registry;
     use crate::observe::writer::{Output, Target, Writer};
+    use crate::proxy::Worker;
     use crate::server::Team;
     use crate::snapshot::{Live, Means, build};
 
