@@ -25,10 +25,6 @@ pub trait Source {
     fn consume(&mut self, count: usize);
     /// Trailer fields, complete at the end of the body.
     fn trailers(&self) -> &Fields;
-    /// Whether the body has ended and all of it was consumed, where that is known without a poll.
-    fn is_finished(&self) -> bool {
-        false
-    }
     /// How many bytes a pipe could take past the payload that is ready; 0 where it is ready, framed,
     /// encrypted or looked at.
     fn ahead(&self) -> u64 {
@@ -57,10 +53,6 @@ impl Source for Nothing {
 
     fn trailers(&self) -> &Fields {
         &self.0
-    }
-
-    fn is_finished(&self) -> bool {
-        true
     }
 }
 
@@ -211,10 +203,6 @@ impl Pump {
                 self.state = State::Done;
                 Poll::Ready(Ok(()))
             }
-            State::Flowing if source.is_finished() && !self.holds() => {
-                self.state = State::Finishing;
-                Poll::Ready(Ok(()))
-            }
             State::Flowing => match self.pipes(source, sink) {
                 true => self.poll_pipe(context, source, sink),
                 false => self.poll_copy(context, source, sink),
@@ -245,21 +233,16 @@ impl Pump {
 
     /// Whether the next bytes go through a pipe: there are many, both ends can, and a pipe is free.
     fn pipes(&mut self, source: &impl Source, sink: &impl Sink) -> bool {
-        if self.holds() {
+        if self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0) {
             return true;
         }
         let least = if self.piped { 1 } else { BULK };
-        if source.ahead() < least || sink.room() < least {
+        if source.ahead().min(sink.room()) < least {
             self.pipe = None;
         } else if self.pipe.is_none() {
             self.pipe = Pipe::lend();
         }
         self.pipe.is_some()
-    }
-
-    /// Whether bytes are between two sockets.
-    fn holds(&self) -> bool {
-        self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
     }
 
     /// Moves payload from socket to socket within the kernel.

@@ -47,10 +47,6 @@ impl<S: Source> Source for Recoded<'_, S> {
         }
     }
 
-    fn is_finished(&self) -> bool {
-        self.recoder.is_none() && self.source.is_finished()
-    }
-
     fn ahead(&self) -> u64 {
         if self.recoder.is_some() { 0 } else { self.source.ahead() }
     }

@@ -105,10 +105,6 @@ impl<S: Source> Source for Upload<'_, S> {
         self.source.consume(count);
     }
 
-    fn is_finished(&self) -> bool {
-        self.replay.sent >= self.replay.kept.len() && self.source.is_finished()
-    }
-
     fn ahead(&self) -> u64 {
         // What is kept has to be seen.
         if self.replay.overflowed { self.source.ahead() } else { 0 }

@@ -60,7 +60,7 @@ impl Upstream {
     /// When a place is not there, or not to be removed.
     pub fn push(&self, change: &PushChange) -> Result<(), PushError> {
         self.check(change)?;
-        let known: Vec<Location> = self.places().into_iter().map(|(place, _)| place).collect();
+        let known: HashSet<Location> = self.places().into_iter().map(|(place, _)| place).collect();
         self.pushed.change(|push| match change {
             PushChange::Add(places, weight) => {
                 places.iter().for_each(|place| add(push, place, *weight, known.contains(place)));

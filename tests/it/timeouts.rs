@@ -176,7 +176,7 @@ const REST: Duration = Duration::from_millis(300);
 
 #[test]
 fn a_connection_that_has_rested_is_served_on_and_has_no_more_idle_time() {
-    let proxy = Proxy::start("[[route]]\nrespond = {}\n[listener.web.limits]\nidle_timeout = \"1s\"\n");
+    let proxy = Proxy::start("[[route]]\nrespond = {}\n[listener.web.limits]\nidle_timeout = \"2s\"\n");
     let mut client = proxy.client();
     for _ in 0..3 {
         assert_eq!(client.get("/").status, 200);
@@ -184,10 +184,11 @@ fn a_connection_that_has_rested_is_served_on_and_has_no_more_idle_time() {
     }
     let begun = Instant::now();
     assert_eq!(client.get("/").status, 200);
-    pass(REST);
+    pass(REST * 4);
     client.send("\r\n"); // may stand before a request once, and is none
     assert_eq!(client.rest(), b"");
-    assert!((900..1700).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    // Not 2 s from those bytes on.
+    assert!((1900..2900).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
 }
 
 #[test]

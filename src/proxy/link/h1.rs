@@ -166,11 +166,6 @@ impl H1Link {
         Poll::Ready(read.map(drop).map_err(unreadable))
     }
 
-    /// Whether all of the answer was consumed.
-    pub fn is_finished(&self) -> bool {
-        self.reader.is_clean()
-    }
-
     /// How many bytes of the answer a pipe could take.
     pub fn ahead(&self) -> u64 {
         self.reader.ahead(&self.wire)

@@ -111,13 +111,6 @@ impl Source for Link {
         }
     }
 
-    fn is_finished(&self) -> bool {
-        match self {
-            Link::H1(link) => link.is_finished(),
-            Link::H2(_) => false,
-        }
-    }
-
     fn ahead(&self) -> u64 {
         match self {
             Link::H1(link) => link.ahead(),

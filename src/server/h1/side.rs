@@ -113,10 +113,6 @@ impl Source for Connection {
         Poll::Ready(read.map(drop).map_err(|error| self.unreadable(&error)))
     }
 
-    fn is_finished(&self) -> bool {
-        self.reader.is_clean()
-    }
-
     fn ahead(&self) -> u64 {
         self.reader.ahead(&self.wire)
     }
