@@ -6,8 +6,8 @@
 //!
 //! | layer | modules | what lives there |
 //! |---|---|---|
-//! | L0 | units tagged clock http observe terminal watch | newtypes, message types and rules, logs and metrics, text for people, changes of files |
-//! | L1 | h1 net endpoint | sans-io HTTP/1.1 codec; sockets, TLS, names in the DNS; one address and its counters |
+//! | L0 | units tagged clock http observe terminal aside | newtypes, message types and rules, logs and metrics, text for people, work beside the requests |
+//! | L1 | h1 net endpoint watch | sans-io HTTP/1.1 codec; sockets, TLS, names in the DNS; one address and its counters; changes of files |
 //! | L2 | balance discovery health middleware route | families: a trait and its settings in `mod.rs`, one file per member |
 //! | L3 | config | proxy.toml as written, one file per table |
 //! | L4 | upstream | endpoints + balancer + health + budget |
@@ -29,17 +29,18 @@
 //!    or CONNECT becomes a tunnel through the same pumps.
 //! 7. The outcome goes to `health/outlier.rs`, the metrics and the access log.
 
+pub mod aside;
 pub mod clock;
 pub mod http;
 pub mod observe;
 pub mod tagged;
 pub mod terminal;
 pub mod units;
-pub mod watch;
 
 pub mod endpoint;
 pub mod h1;
 pub mod net;
+pub mod watch;
 
 pub mod balance;
 pub mod discovery;

@@ -16,6 +16,8 @@ use ::notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::aside::{Length, aside};
+
 /// This long without an event: whoever writes has written.
 const QUIET: Duration = Duration::from_millis(50);
 
@@ -41,6 +43,8 @@ pub type Fingerprint = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
 /// Watches some files whose content belongs together.
 pub struct Watcher {
     fingerprint: Fingerprint,
+    /// How long it takes to make one.
+    length: Length,
     directories: BTreeSet<PathBuf>,
     names: Names,
     seen: u64,
@@ -127,6 +131,7 @@ impl Watcher {
     pub fn new(files: impl IntoIterator<Item = PathBuf>, loaded: u64, fingerprint: Fingerprint) -> Watcher {
         let mut watcher = Watcher {
             fingerprint,
+            length: Length::Short,
             directories: BTreeSet::new(),
             names: Names::default(),
             seen: loaded,
@@ -143,6 +148,11 @@ impl Watcher {
     /// are replaced often and whole.
     pub fn at_most(self, at_most: Duration) -> Watcher {
         Watcher { at_most, ..self }
+    }
+
+    /// Says how long it takes to read the files.
+    pub fn set_length(&mut self, length: Length) {
+        self.length = length;
     }
 
     /// Goes on with the files of another load.
@@ -195,7 +205,7 @@ impl Watcher {
             self.watch();
         }
         let fingerprint = self.fingerprint.clone();
-        let now = tokio::task::spawn_blocking(move || fingerprint()).await.ok().flatten();
+        let now = aside(self.length, move || fingerprint()).await.ok().flatten();
         self.is_due = false;
         let now = now.filter(|now| *now != self.seen)?;
         self.seen = now;

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::RunError;
 use super::compile::Compiler;
 use super::notify::Manager;
-use super::reload::{Attempt, Reloader, fingerprint};
+use super::reload::{Attempt, Reloader, fingerprint, reading};
 use super::signals::{Origin, Signal, Signals};
 use super::state::{Ask, State};
 use crate::admin::Readiness;
@@ -172,7 +172,10 @@ impl Process {
         let path = self.reloader.path.clone();
         let snapshot = self.reloader.state.live.load();
         let loaded = snapshot.config.sources.content_hash();
-        Watcher::new(watched(&path, &snapshot.config), loaded, Arc::new(move || fingerprint(&path)))
+        let files = watched(&path, &snapshot.config);
+        let mut watcher = Watcher::new(files, loaded, Arc::new(move || fingerprint(&path)));
+        watcher.set_length(reading(&snapshot.config));
+        watcher
     }
 
     /// Goes on with the files of the configuration that has just become current.
@@ -180,6 +183,7 @@ impl Process {
         let snapshot = self.reloader.state.live.load();
         let loaded = snapshot.config.sources.content_hash();
         watcher.follow(watched(&self.reloader.path, &snapshot.config), loaded);
+        watcher.set_length(reading(&snapshot.config));
     }
 
     /// Not ready, then no new connections, then what runs, at most so long; a second request to

@@ -7,7 +7,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-mod aside;
 mod compile;
 mod control;
 mod difference;

@@ -12,12 +12,12 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::aside::aside;
 use super::compile::Compiler;
 use super::difference;
 use super::gates::{self, Gates, Held};
 use super::state::State;
 use crate::admin::{self, View};
+use crate::aside::{Length, aside, drop_aside};
 use crate::config::listener::Bind;
 use crate::config::log::Access;
 use crate::config::{self, Config, Report};
@@ -102,7 +102,8 @@ impl Reloader {
     async fn try_reload(&mut self) -> Result<Generation, Report> {
         let previous = self.state.live.load();
         let (path, compiler, before) = (self.path.clone(), self.compiler.clone(), previous.clone());
-        let next = aside(move || next(&path, &compiler, &before)).await.map_err(|error| {
+        let length = reading(&previous.config);
+        let next = aside(length, move || next(&path, &compiler, &before)).await.map_err(|error| {
             let message = format!("the file could not be read, which is a defect of the proxy: {error}");
             Report::from(previous.config.sources.error(0..0, message))
         })??;
@@ -134,7 +135,7 @@ impl Reloader {
         while self.retired.try_join_next().is_some() {}
         self.retired.spawn(async move {
             sleep(RETIREMENT).await;
-            if let Err(error) = aside(move || drop(snapshot)).await {
+            if let Err(error) = drop_aside(snapshot) {
                 tracing::debug!(%error, "a snapshot was dropped here");
             }
         });
@@ -271,6 +272,11 @@ fn connection_limit(config: &Config, workers: usize) -> usize {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let reserve = (RESERVE + workers * pipe::DESCRIPTORS) as u64;
     files.map_or(usize::MAX, |files| (files.saturating_sub(reserve) / 2).max(16) as usize)
+}
+
+/// How long it takes to read a configuration like this one.
+pub(super) fn reading(config: &Config) -> Length {
+    Length::of_reading(config.sources.bytes())
 }
 
 /// Reads the files of a configuration; equal for equal content, `None` while there is no file. A

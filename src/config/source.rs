@@ -52,6 +52,11 @@ impl Sources {
         hasher.finish()
     }
 
+    /// How many bytes of text there are.
+    pub fn bytes(&self) -> usize {
+        self.files.iter().map(|file| file.text.len()).sum()
+    }
+
     /// An error at a span of the configuration, for what only a later step can find out.
     pub fn error(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
         let message = message.into();

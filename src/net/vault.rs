@@ -80,14 +80,7 @@ impl Vault {
     /// # Errors
     /// A file that can not be used, or no authority at all.
     pub fn connector(&self, settings: &connector::Settings) -> Result<Arc<Connector>, ConnectorError> {
-        let mut connectors = lock(&self.connectors);
-        if let Some(known) = connectors.get(settings).and_then(Weak::upgrade) {
-            return Ok(known);
-        }
-        let connector = Arc::new(Connector::load(settings.clone(), SystemTime::now())?);
-        connectors.retain(|_, connector| connector.strong_count() > 0);
-        connectors.insert(settings.clone(), Arc::downgrade(&connector));
-        Ok(connector)
+        shared(&self.connectors, settings, || Connector::load(settings.clone(), SystemTime::now()))
     }
 
     /// Reads again what upstreams use, and logs what is new. Blocks on files.
