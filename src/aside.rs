@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 /// How long is waited for processors that nobody else wants. Most work is done by then: a configuration
 /// of 10,000 routes takes a twentieth of a second of one.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// To read less text than this takes a millisecond at most.
 const SHORT_BYTES: usize = 32 * 1024;
@@ -60,7 +60,7 @@ impl Length {
 }
 
 /// Does `work` on a thread of its own. If it is long, that runs when nobody else wants its processor;
-/// when even so it is not done in 0.1 s, it is done once more on one that gets a small share. The first
+/// when even so it is not done in 0.25 s, it is done once more on one that gets a small share. The first
 /// result counts, so the work must bear to be done twice at one time, and hold no lock for long.
 ///
 /// # Errors

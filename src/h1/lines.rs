@@ -1,8 +1,7 @@
 //! Reads the field lines of a head or of trailers, strictly (RFC 9112 §5).
 
-use super::find;
 use crate::http::fields::{Field, Span};
-use crate::http::{Fields, Name};
+use crate::http::{Fields, Name, find};
 
 /// Why a head was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,30 +32,58 @@ pub(super) fn read(
     most: usize,
     fields: &mut Fields,
 ) -> Result<usize, Fault> {
-    let mut count = 0;
+    let full = fields.list().len() + most;
     loop {
         if matches!(bytes.get(at), Some(b'\r' | b'\n')) {
             return line_end(bytes, at, ends);
         }
-        count += 1;
-        if count > most {
+        if fields.list().len() >= full {
             return Err(Fault::TooMany);
         }
-        at = read_line(bytes, at, ends, fields)?;
+        let line = match usual_line(bytes, at) {
+            Some(line) => line,
+            None => unusual_line(bytes, at, ends)?,
+        };
+        fields.push_field(line.field);
+        at = line.next;
     }
 }
 
-/// Reads one line and returns where the next one begins.
-fn read_line(bytes: &[u8], at: usize, ends: Ends, fields: &mut Fields) -> Result<usize, Fault> {
+/// A line that was read.
+struct Line {
+    field: Field,
+    /// Where the next one begins.
+    next: usize,
+}
+
+/// Reads a line as nearly all are: `name: value` with one space, nothing else around the value, and a
+/// whole line end; `None` for any other.
+#[inline(always)]
+fn usual_line(bytes: &[u8], at: usize) -> Option<Line> {
+    let colon = find::byte(bytes, at, b':')?;
+    let known = name(&bytes[at..colon]).ok()?;
+    let start = colon + 2;
+    let (before, first) = (*bytes.get(colon + 1)?, *bytes.get(start)?);
+    if before != b' ' || first <= b' ' {
+        return None;
+    }
+    let stop = find::line_stop(bytes, start)?;
+    let [last, b'\r', b'\n'] = bytes.get(stop - 1..stop + 2)? else { return None };
+    if *last <= b' ' {
+        return None;
+    }
+    let (name, value) = (Span::new(at, colon), Span::new(start, stop));
+    Some(Line { field: Field { known, is_plain: true, name, value }, next: stop + 2 })
+}
+
+/// Reads any line.
+#[cold]
+fn unusual_line(bytes: &[u8], at: usize, ends: Ends) -> Result<Line, Fault> {
     let Some(colon) = find::byte(bytes, at, b':') else {
         let has_ended = find::line_stop(bytes, at).is_some_and(|stop| stop + 1 < bytes.len());
         return Err(if has_ended { Fault::Malformed } else { Fault::Incomplete });
     };
-    let name = &bytes[at..colon];
-    let known = Name::of(name);
-    if known == Name::Other && !is_token(name) {
-        return Err(Fault::Malformed);
-    }
+    let known = name(&bytes[at..colon])?;
     let mut start = colon + 1;
     while matches!(bytes.get(start), Some(b' ' | b'\t')) {
         start += 1;
@@ -69,8 +96,14 @@ fn read_line(bytes: &[u8], at: usize, ends: Ends, fields: &mut Fields) -> Result
     }
     // One space in front of the value, none behind it, and a whole line end.
     let is_plain = start == colon + 2 && bytes[colon + 1] == b' ' && end == stop && next == stop + 2;
-    fields.push_field(Field { known, is_plain, name: Span::new(at, colon), value: Span::new(start, end) });
-    Ok(next)
+    let (name, value) = (Span::new(at, colon), Span::new(start, end));
+    Ok(Line { field: Field { known, is_plain, name, value }, next })
+}
+
+#[inline(always)]
+fn name(bytes: &[u8]) -> Result<Name, Fault> {
+    let known = Name::of(bytes);
+    if known == Name::Other && !is_token(bytes) { Err(Fault::Malformed) } else { Ok(known) }
 }
 
 /// Where the next line begins, if one ends at `at`.

@@ -2,7 +2,6 @@
 //! no clock, so it is tested and fuzzed on byte strings (RFC 9112).
 
 pub mod body;
-mod find;
 mod lines;
 pub use lines::{Ends, is_token_byte};
 pub mod request;

@@ -1,10 +1,9 @@
 //! Reads a request head.
 
-use super::find;
 use super::lines::{self, Ends, Fault, is_token, is_token_byte, line_end};
 use crate::http::fields::Span;
 use crate::http::validate::MAX_REQUEST_LINE;
-use crate::http::{Method, Reason, RequestHead, Version};
+use crate::http::{Method, Reason, RequestHead, Version, find};
 
 /// Most field lines that any limit may allow.
 pub const MAX_FIELDS: usize = 256;

@@ -1,11 +1,10 @@
 //! Reads a response head.
 
-use super::find;
 use super::lines::{self, Ends, Fault, line_end};
 use crate::http::fields::Span;
 use crate::http::forwarded::drop_listed;
 use crate::http::validate::content_length;
-use crate::http::{Framing, Method, Name, Reason, ResponseHead, Version};
+use crate::http::{Framing, Method, Name, Reason, ResponseHead, Version, find};
 
 /// Longest response head that is read, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;

@@ -1,6 +1,6 @@
 //! Finds the end of a head, once over every byte however slowly they come.
 
-use super::find;
+use crate::http::find;
 
 /// Where the search for the empty line stands.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,42 +1,37 @@
-//! Writes heads, chunk frames and trailers. `put` receives the bytes in order.
+//! Writes heads, chunk frames and trailers.
 
 use crate::http::fields::Span;
-use crate::http::{Exchange, Fields, Framing, Method, Name, ResponseHead, Version, forwarded};
+use crate::http::{Exchange, Fields, Framing, Method, Name, Put, ResponseHead, Version, forwarded};
 
 /// Writes the head of the request that goes to an endpoint, from its parsed form only.
-pub fn request(exchange: &Exchange, host: &[u8], mut put: impl FnMut(&[u8])) {
+pub fn request(exchange: &Exchange, host: &[u8], out: &mut impl Put) {
     let request = &exchange.request;
-    put(request.method_text());
-    put(b" ");
-    put(request.path());
+    out.put([request.method_text(), b" ", request.path()]);
     if let Some(query) = request.query() {
-        put(b"?");
-        put(query);
+        out.put([b"?", query]);
     }
-    put(b" HTTP/1.1\r\nhost: ");
-    put(host);
-    put(b"\r\n");
-    lines(&request.fields, forwarded::reaches_endpoint, &mut put);
-    forwarded::about_client(exchange, &mut |name, value| field(&mut put, name, value));
+    out.put([b" HTTP/1.1\r\nhost: ", host, b"\r\n"]);
+    lines(&request.fields, forwarded::reaches_endpoint, out);
+    forwarded::about_client(exchange, &mut |name, value| field(out, name, value));
     let trailers = forwarded::wants_trailers(&request.fields);
     if trailers {
-        put(b"te: trailers\r\n");
+        out.put([b"te: trailers\r\n"]);
     }
     // RFC 9110 §7.6.1: what speaks of this connection only says so.
     match (request.upgrade(), trailers) {
         (Some(protocol), _) => {
-            field(&mut put, b"upgrade", protocol);
-            put(if trailers { b"connection: upgrade, TE\r\n" } else { b"connection: upgrade\r\n" });
+            field(out, b"upgrade", protocol);
+            out.put([if trailers { b"connection: upgrade, TE\r\n" } else { b"connection: upgrade\r\n" }]);
         }
-        (None, true) => put(b"connection: TE\r\n"),
+        (None, true) => out.put([b"connection: TE\r\n"]),
         (None, false) => {}
     }
-    framing_fields(request.framing, &mut put);
-    put(b"\r\n");
+    framing_fields(request.framing, out);
+    out.put([b"\r\n"]);
 }
 
 /// Writes the fields that pass. Neighbours that stand in the head as they are written go in one piece.
-fn lines(fields: &Fields, passes: impl Fn(Name) -> bool, put: &mut impl FnMut(&[u8])) {
+fn lines(fields: &Fields, passes: impl Fn(Name) -> bool, out: &mut impl Put) {
     let mut piece = Span::default();
     for line in fields.list().iter().filter(|line| passes(line.known)) {
         let end = line.value.end + 2;
@@ -44,13 +39,13 @@ fn lines(fields: &Fields, passes: impl Fn(Name) -> bool, put: &mut impl FnMut(&[
             piece.end = end;
             continue;
         }
-        put(fields.text(piece));
+        out.put([fields.text(piece)]);
         piece = if line.is_plain { Span { start: line.name.start, end } } else { Span::default() };
         if !line.is_plain {
-            field(put, fields.text(line.name), fields.text(line.value));
+            field(out, fields.text(line.name), fields.text(line.value));
         }
     }
-    put(fields.text(piece));
+    out.put([fields.text(piece)]);
 }
 
 /// How a connection goes on after an answer.
@@ -73,49 +68,45 @@ pub fn response(
     framing: Framing,
     length: Option<&[u8]>,
     persistence: Persistence,
-    mut put: impl FnMut(&[u8]),
+    out: &mut impl Put,
 ) {
-    status_line(response, &mut put);
-    lines(&response.fields, |name| forwarded::reaches_client(name, response.status), &mut put);
+    status_line(response, out);
+    lines(&response.fields, |name| forwarded::reaches_client(name, response.status), out);
     match (framing, length) {
         // RFC 9110 §8.6: 204 has no length, not even a true one.
         (Framing::None, _) if response.status == 204 => {}
-        (Framing::None, Some(length)) => field(&mut put, b"content-length", length),
-        _ => framing_fields(framing, &mut put),
+        (Framing::None, Some(length)) => field(out, b"content-length", length),
+        _ => framing_fields(framing, out),
     }
     match persistence {
         Persistence::Keep => {}
-        Persistence::KeepTold => put(b"connection: keep-alive\r\n"),
-        Persistence::Close => put(b"connection: close\r\n"),
-        Persistence::Tunnel if response.status == 101 => put(b"connection: upgrade\r\n"),
+        Persistence::KeepTold => out.put([b"connection: keep-alive\r\n"]),
+        Persistence::Close => out.put([b"connection: close\r\n"]),
+        Persistence::Tunnel if response.status == 101 => out.put([b"connection: upgrade\r\n"]),
         Persistence::Tunnel => {}
     }
-    put(b"\r\n");
+    out.put([b"\r\n"]);
 }
 
 /// Writes the answer that opens a tunnel for a client which ends its lines as Go's net/rpc does:
 /// a status line and an empty one, as such a server sends them itself.
-pub fn bare_response(response: &ResponseHead, mut put: impl FnMut(&[u8])) {
-    put(b"HTTP/1.0 ");
-    put(&digits(response.status));
-    put(b" ");
-    put(response.fields.text(response.reason));
-    put(b"\n\n");
+pub fn bare_response(response: &ResponseHead, out: &mut impl Put) {
+    out.put([b"HTTP/1.0 ", &digits(response.status), b" ", response.fields.text(response.reason), b"\n\n"]);
 }
 
 /// Writes an interim answer (1xx).
-pub fn interim(response: &ResponseHead, mut put: impl FnMut(&[u8])) {
-    status_line(response, &mut put);
-    lines(&response.fields, |name| forwarded::reaches_client(name, response.status), &mut put);
-    put(b"\r\n");
+pub fn interim(response: &ResponseHead, out: &mut impl Put) {
+    status_line(response, out);
+    lines(&response.fields, |name| forwarded::reaches_client(name, response.status), out);
+    out.put([b"\r\n"]);
 }
 
-fn status_line(response: &ResponseHead, put: &mut impl FnMut(&[u8])) {
+fn status_line(response: &ResponseHead, out: &mut impl Put) {
     let [hundreds, tens, ones] = digits(response.status);
-    put(&[b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', hundreds, tens, ones, b' ']);
+    let version = [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', hundreds, tens, ones, b' '];
     let reason = response.fields.text(response.reason);
-    put(if reason.is_empty() { phrase(response.status) } else { reason });
-    put(b"\r\n");
+    let reason = if reason.is_empty() { phrase(response.status) } else { reason };
+    out.put([&version, reason, b"\r\n"]);
 }
 
 fn digits(status: u16) -> [u8; 3] {
@@ -132,21 +123,18 @@ fn phrase(status: u16) -> &'static [u8] {
 }
 
 #[inline(always)]
-fn field(put: &mut impl FnMut(&[u8]), name: &[u8], value: &[u8]) {
-    put(name);
-    put(b": ");
-    put(value);
-    put(b"\r\n");
+fn field(out: &mut impl Put, name: &[u8], value: &[u8]) {
+    out.put([name, b": ", value, b"\r\n"]);
 }
 
-fn framing_fields(framing: Framing, put: &mut impl FnMut(&[u8])) {
+fn framing_fields(framing: Framing, out: &mut impl Put) {
     match framing {
         Framing::None | Framing::UntilClose | Framing::Tunnel => {}
         Framing::Length(length) => {
             let mut text = [0; 20];
-            field(put, b"content-length", decimal(length, &mut text));
+            field(out, b"content-length", decimal(length, &mut text));
         }
-        Framing::Chunked => put(b"transfer-encoding: chunked\r\n"),
+        Framing::Chunked => out.put([b"transfer-encoding: chunked\r\n"]),
     }
 }
 
@@ -163,7 +151,7 @@ fn decimal(number: u64, text: &mut [u8; 20]) -> &[u8] {
 }
 
 /// The line before a chunk of `length` bytes; `length` is not 0.
-pub fn chunk_line(length: usize, mut put: impl FnMut(&[u8])) {
+pub fn chunk_line(length: usize, out: &mut impl Put) {
     debug_assert!(length > 0, "a chunk of no bytes ends the body");
     let mut text = [0; 18];
     let (mut at, mut left) = (16, length);
@@ -173,14 +161,14 @@ pub fn chunk_line(length: usize, mut put: impl FnMut(&[u8])) {
         left >>= 4;
     }
     text[16..].copy_from_slice(b"\r\n");
-    put(&text[at..]);
+    out.put([&text[at..]]);
 }
 
 /// The end of a chunked body, with its trailers.
-pub fn chunked_end(trailers: &Fields, mut put: impl FnMut(&[u8])) {
-    put(b"0\r\n");
-    lines(trailers, |_| true, &mut put);
-    put(b"\r\n");
+pub fn chunked_end(trailers: &Fields, out: &mut impl Put) {
+    out.put([b"0\r\n"]);
+    lines(trailers, |_| true, out);
+    out.put([b"\r\n"]);
 }
 
 /// How a body of this framing goes to a client of this version.
@@ -215,7 +203,7 @@ mod tests {
         let limits = crate::h1::request::HeadLimits { bytes: 1000, fields: 100 };
         crate::h1::request::parse(bytes, crate::h1::Ends::Strict, limits, head).unwrap();
         crate::http::validate::request(head, crate::http::path::EncodedSlashes::Keep).unwrap();
-        let out = text(|out| request(&exchange, b"a.example", |bytes| out.extend_from_slice(bytes)));
+        let out = text(|out| request(&exchange, b"a.example", out));
         assert!(out.starts_with("POST /b?q HTTP/1.1\r\nhost: a.example\r\nX-A: 1\r\n"), "{out}");
         assert!(out.ends_with("content-length: 5\r\n\r\n"), "{out}");
     }
@@ -225,9 +213,7 @@ mod tests {
         let mut head = ResponseHead::default();
         let bytes = b"HTTP/1.1 200 Fine\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\n\r\n";
         crate::h1::response::parse(bytes, Method::Get, &mut head).unwrap();
-        let out = text(|out| {
-            response(&head, Framing::Chunked, None, Persistence::Close, |bytes| out.extend_from_slice(bytes));
-        });
+        let out = text(|out| response(&head, Framing::Chunked, None, Persistence::Close, out));
         assert_eq!(
             out,
             "HTTP/1.1 200 Fine\r\nX-A: 1\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n"
@@ -236,13 +222,10 @@ mod tests {
 
     #[test]
     fn chunks_are_framed_in_hexadecimal() {
-        assert_eq!(text(|out| chunk_line(0x1a2f, |bytes| out.extend_from_slice(bytes))), "1a2f\r\n");
+        assert_eq!(text(|out| chunk_line(0x1a2f, out)), "1a2f\r\n");
         let mut trailers = Fields::default();
         trailers.push(b"x-t", b"1");
-        assert_eq!(
-            text(|out| chunked_end(&trailers, |bytes| out.extend_from_slice(bytes))),
-            "0\r\nx-t: 1\r\n\r\n"
-        );
+        assert_eq!(text(|out| chunked_end(&trailers, out)), "0\r\nx-t: 1\r\n\r\n");
     }
 
     #[test]

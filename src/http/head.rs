@@ -1,6 +1,7 @@
 //! The two heads of an exchange: request and response.
 
 use super::fields::{Fields, Span};
+use super::find;
 use super::framing::Framing;
 
 /// A request method. Unknown methods are passed through by their text.
@@ -180,10 +181,8 @@ pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
         Some(b'[') => memchr::memchr(b']', authority).unwrap_or_default(),
         Some(_) | None => 0,
     };
-    let (address, rest) = authority.split_at(bracket);
-    // Hosts are short: calling a faster search costs more than it saves.
-    match rest.iter().position(|byte| *byte == b':') {
-        Some(colon) => (&authority[..address.len() + colon], Some(&rest[colon + 1..])),
+    match find::byte(authority, bracket, b':') {
+        Some(colon) => (&authority[..colon], Some(&authority[colon + 1..])),
         None => (authority, None),
     }
 }

@@ -5,6 +5,7 @@
 //! one framing, one authority, one path, seen alike by routes, middlewares and endpoints.
 
 use super::fields::{Span, items};
+use super::find;
 use super::forwarded::drop_listed;
 use super::framing::Framing;
 use super::head::{Method, RequestHead, Version, split_port};
@@ -109,8 +110,7 @@ struct Target {
 /// Takes the target apart by its form (RFC 9112 §3.2).
 fn split_target(head: &mut RequestHead) -> Result<Target, Reason> {
     let text = head.target();
-    let is_allowed = |byte: &u8| matches!(byte, 0x21..=0x7e) && *byte != b'#';
-    if text.is_empty() || !text.iter().all(is_allowed) {
+    if text.is_empty() || find::target_fault(text).is_some() {
         return Err(Reason::BadRequestTarget);
     }
     let start = head.target.start as usize;
@@ -187,7 +187,7 @@ fn without_empty_port(head: &RequestHead, span: Span) -> Span {
 /// The span itself when it is in lower case already, else a copy in lower case.
 fn lower(head: &mut RequestHead, span: Span) -> Span {
     let text = head.fields.text(span);
-    if !text.iter().any(u8::is_ascii_uppercase) {
+    if find::capital(text).is_none() {
         return span;
     }
     let text = text.to_ascii_lowercase();
@@ -249,7 +249,7 @@ fn canonical_path(head: &mut RequestHead, whole: Span, slashes: EncodedSlashes) 
         return Ok(());
     }
     let (start, end) = (whole.start as usize, whole.end as usize);
-    let question = memchr::memchr(b'?', text);
+    let question = find::byte(text, 0, b'?');
     head.query = question.map(|at| Span::new(start + at + 1, end));
     let raw = Span::new(start, question.map_or(end, |at| start + at));
     if raw.is_empty() {

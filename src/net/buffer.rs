@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use crate::http::Put;
+
 /// What a buffer starts with: enough for a head and a usual body.
 pub const SMALL: usize = 16 * 1024;
 /// What a buffer grows to when a body keeps filling it.
@@ -112,24 +114,16 @@ impl Buffer {
     }
 
     /// Appends bytes, growing as needed; the caller bounds what it appends.
-    #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
-        // Heads are written in some forty pieces: room is the usual case.
-        if let Some(room) = self.memory.get_mut(self.end..self.end + bytes.len()) {
-            room.copy_from_slice(bytes);
-            self.end += bytes.len();
-        } else {
-            self.push_growing(bytes);
-        }
+        self.put([bytes]);
     }
 
+    /// Makes room for so many bytes more.
     #[cold]
-    fn push_growing(&mut self, bytes: &[u8]) {
-        if self.spare().len() < bytes.len() {
-            self.grow(LEAD + self.len() + bytes.len());
+    fn make_room(&mut self, bytes: usize) {
+        if self.spare().len() < bytes {
+            self.grow(LEAD + self.len() + bytes);
         }
-        self.memory[self.end..self.end + bytes.len()].copy_from_slice(bytes);
-        self.end += bytes.len();
     }
 
     /// Gives it a memory of at least `capacity` bytes, of which some lie before the first one.
@@ -154,6 +148,25 @@ impl Buffer {
         if self.is_empty() && !self.memory.is_empty() {
             (self.start, self.end) = (0, 0);
             give_back(std::mem::take(&mut self.memory));
+        }
+    }
+}
+
+impl Put for Buffer {
+    // Heads are written in some twenty pieces, most of them of a known length: in place, a copy of one is
+    // an instruction or two.
+    #[inline(always)]
+    fn put<const N: usize>(&mut self, pieces: [&[u8]; N]) {
+        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if self.memory.len() - self.end < length {
+            self.make_room(length);
+        }
+        let mut room = &mut self.memory[self.end..];
+        self.end += length;
+        for piece in pieces {
+            let (to, behind) = room.split_at_mut(piece.len());
+            to.copy_from_slice(piece);
+            room = behind;
         }
     }
 }

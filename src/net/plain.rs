@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind};
 use std::task::{Context, Poll, ready};
 
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use tokio::io::{Interest, ReadBuf};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::task::coop;
 
@@ -16,22 +16,21 @@ pub(super) fn may_be_read(tcp: &TcpStream) -> bool {
     tcp.try_io(Interest::READABLE, || Ok(())).is_ok()
 }
 
-/// Reads once. As `AsyncRead::poll_read`.
+/// Reads once and says how many bytes; 0 is the end.
 pub(super) fn poll_read(
     tcp: &TcpStream,
     context: &mut Context<'_>,
-    buffer: &mut ReadBuf<'_>,
-) -> Poll<io::Result<()>> {
+    room: &mut [u8],
+) -> Poll<io::Result<usize>> {
     // Whoever finds its socket ready again and again must let others have their turn.
     let turn = ready!(coop::poll_proceed(context));
-    let room = buffer.remaining();
     loop {
         let mut count = 0;
         let read = tcp.try_io(Interest::READABLE, || {
-            (count, _) = recv(tcp, buffer.initialize_unfilled(), RecvFlags::empty())?;
+            (count, _) = recv(tcp, &mut *room, RecvFlags::empty())?;
             // A read that has not filled its room has emptied the socket: its readiness ends here, so
             // that the next one is not made in vain. An end is not emptied.
-            if 0 < count && count < room { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            if 0 < count && count < room.len() { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
         match read {
             Ok(()) => {}
@@ -43,8 +42,7 @@ pub(super) fn poll_read(
             Err(error) => return Poll::Ready(Err(error)),
         }
         turn.made_progress();
-        buffer.advance(count);
-        return Poll::Ready(Ok(()));
+        return Poll::Ready(Ok(count));
     }
 }
 

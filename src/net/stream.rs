@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -142,10 +142,26 @@ fn peek(socket: &impl AsFd) -> io::Result<usize> {
     Ok(count)
 }
 
+impl Stream {
+    /// Reads once and says how many bytes; 0 is the end, or no room.
+    pub fn poll_read_once(&mut self, context: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Stream::Tcp(tcp) = self {
+            return plain::poll_read(tcp, context, room);
+        }
+        let mut read = ReadBuf::new(room);
+        ready!(Pin::new(self).poll_read(context, &mut read))?;
+        Poll::Ready(Ok(read.filled().len()))
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Tcp(tcp) => plain::poll_read(tcp, cx, buf),
+            Stream::Tcp(tcp) => {
+                let count = ready!(plain::poll_read(tcp, cx, buf.initialize_unfilled()))?;
+                buf.advance(count);
+                Poll::Ready(Ok(()))
+            }
             Stream::Tls(tls) => Pin::new(tls).poll_read(cx, buf),
             Stream::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
             Stream::Secure(secure) => Pin::new(&mut **secure).poll_read(cx, buf),

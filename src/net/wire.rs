@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 
 use super::buffer::{Buffer, LARGE};
 use super::pipe::Pipe;
@@ -80,38 +80,41 @@ impl Wire {
     /// an error.
     pub fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         // Most connections that are asked have nothing to tell: no memory is lent for that.
-        if self.input.capacity() == 0
+        if self.input.is_empty()
             && let Stream::Tcp(tcp) = &self.stream
             && !plain::may_be_read(tcp)
         {
-            ready!(tcp.poll_read_ready(context))?;
+            let Poll::Ready(ready) = tcp.poll_read_ready(context) else { return self.starve() };
+            ready?;
         }
         if self.full_reads >= 2 || self.bulk {
             self.bulk = true;
             self.input.grow(self.ahead as usize);
         }
-        if self.input.spare().is_empty() {
+        let mut spare = self.input.spare();
+        if spare.is_empty() {
             self.input.grow(LARGE);
+            spare = self.input.spare();
         }
-        let spare = self.input.spare();
         let room = spare.len();
         if room == 0 {
             // Reading into no room looks like the end of the stream.
             return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
         }
-        let mut read = ReadBuf::new(spare);
-        let Poll::Ready(done) = Pin::new(&mut self.stream).poll_read(context, &mut read) else {
-            // The next one to read gets it while the processor's caches still have it.
-            if self.bulk {
-                self.input.release();
-            }
-            return Poll::Pending;
-        };
-        done?;
-        let count = read.filled().len();
+        let Poll::Ready(read) = self.stream.poll_read_once(context, spare) else { return self.starve() };
+        let count = read?;
         self.input.fill(count);
         self.full_reads = if count == room { self.full_reads.saturating_add(1) } else { 0 };
         Poll::Ready(Ok(count))
+    }
+
+    /// Nothing is there to read.
+    fn starve<T>(&mut self) -> Poll<T> {
+        // The next one to read gets the memory while the processor's caches still have it.
+        if self.bulk {
+            self.input.release();
+        }
+        Poll::Pending
     }
 
     /// Whether the last read has filled a small buffer, so that more is there; the next one then has a

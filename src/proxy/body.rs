@@ -189,7 +189,7 @@ impl BodyWriter {
             }
             Framing::Chunked => {
                 if self.chunk == 0 {
-                    write::chunk_line(data.len(), |bytes| wire.output.push(bytes));
+                    write::chunk_line(data.len(), &mut wire.output);
                     self.chunk = data.len() as u64;
                 }
                 let count = ready!(wire.poll_send(context, first(data, self.chunk)))?;
@@ -237,7 +237,7 @@ impl BodyWriter {
         if !self.ended {
             match self.framing {
                 Framing::Length(1..) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                Framing::Chunked => write::chunked_end(trailers, |bytes| wire.output.push(bytes)),
+                Framing::Chunked => write::chunked_end(trailers, &mut wire.output),
                 Framing::None | Framing::Length(0) | Framing::UntilClose | Framing::Tunnel => {}
             }
             self.ended = true;

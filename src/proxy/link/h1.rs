@@ -62,8 +62,7 @@ impl H1Link {
         // A client of HTTP/2 can let a hundred answers wait at one time.
         let shares = exchange.request.version == Version::Http2;
         self.wire.read_ahead(if shares { SMALL } else { LARGE });
-        let output = &mut self.wire.output;
-        write::request(exchange, host, |bytes| output.push(bytes));
+        write::request(exchange, host, &mut self.wire.output);
         self.writer.start(exchange.request.framing);
     }
 

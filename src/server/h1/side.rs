@@ -43,8 +43,7 @@ impl Connection {
 
 impl Client for Connection {
     fn interim(&mut self, exchange: &Exchange) {
-        let output = &mut self.wire.output;
-        write::interim(&exchange.response, |bytes| output.push(bytes));
+        write::interim(&exchange.response, &mut self.wire.output);
     }
 
     fn respond(&mut self, exchange: &Exchange, clock: &Timers) {
@@ -60,8 +59,8 @@ impl Client for Connection {
             self.reader.start(framing);
         }
         match persistence {
-            Persistence::Tunnel if self.bare => write::bare_response(response, |bytes| output.push(bytes)),
-            _ => write::response(response, framing, length, persistence, |bytes| output.push(bytes)),
+            Persistence::Tunnel if self.bare => write::bare_response(response, output),
+            _ => write::response(response, framing, length, persistence, output),
         }
         self.writer.start(framing);
         self.answering = Some(framing);

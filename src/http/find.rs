@@ -1,0 +1,108 @@
+//! Finds bytes in heads, sixteen at a time: the pieces are too short for a general search, with its choice
+//! of registers at run time, to pay for its call.
+
+use wide::u8x16;
+
+/// Bytes of a block that are looked for; `0xff` each.
+type Hits = u8x16;
+
+/// Bytes of a block.
+const BLOCK: usize = 16;
+
+/// Where the first such byte at or behind `from` is.
+#[inline(always)]
+pub fn byte(bytes: &[u8], from: usize, wanted: u8) -> Option<usize> {
+    first(bytes, from, |block| block.cmp_eq(u8x16::splat(wanted)))
+}
+
+/// Where the first control byte is that is no tab: the end of a line, or what no line may hold
+/// (RFC 9110 §5.5).
+#[inline(always)]
+pub fn line_stop(bytes: &[u8], from: usize) -> Option<usize> {
+    first(bytes, from, |block| {
+        let is_tab = block.cmp_eq(u8x16::splat(b'\t'));
+        (at_most(block, 0x1f) & !is_tab) | block.cmp_eq(u8x16::splat(0x7f))
+    })
+}
+
+/// Where the first byte is that can not stand in a request target: a control byte or a space.
+#[inline(always)]
+pub fn target_end(bytes: &[u8], from: usize) -> Option<usize> {
+    first(bytes, from, |block| at_most(block, b' ') | block.cmp_eq(u8x16::splat(0x7f)))
+}
+
+/// Where the first byte is that is no visible ASCII, or one that is no part of a target: `#`.
+#[inline(always)]
+pub fn target_fault(bytes: &[u8]) -> Option<usize> {
+    first(bytes, 0, |block| {
+        let is_visible = block.max(u8x16::splat(0x21)).cmp_eq(block) & at_most(block, 0x7e);
+        !is_visible | block.cmp_eq(u8x16::splat(b'#'))
+    })
+}
+
+/// Where the first capital letter is.
+#[inline(always)]
+pub fn capital(bytes: &[u8]) -> Option<usize> {
+    first(bytes, 0, |block| block.max(u8x16::splat(b'A')).cmp_eq(block) & at_most(block, b'Z'))
+}
+
+#[inline(always)]
+fn at_most(block: u8x16, most: u8) -> Hits {
+    block.min(u8x16::splat(most)).cmp_eq(block)
+}
+
+#[inline(always)]
+fn first(bytes: &[u8], from: usize, hits: impl Fn(u8x16) -> Hits) -> Option<usize> {
+    let (mut at, mut rest) = (from, bytes.get(from..)?);
+    while let Some((block, behind)) = rest.split_first_chunk::<BLOCK>() {
+        let found = hits(u8x16::new(*block)).move_mask();
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize);
+        }
+        (at, rest) = (at + BLOCK, behind);
+    }
+    // What is left is less than a block. Where a whole one ends there, its other bytes lie before.
+    let before = BLOCK - rest.len();
+    let found = match bytes.last_chunk::<BLOCK>() {
+        Some(block) => hits(u8x16::new(*block)).move_mask() >> before,
+        None => {
+            let mut block = [0; BLOCK];
+            block[before..].copy_from_slice(rest);
+            hits(u8x16::new(block)).move_mask() >> before
+        }
+    };
+    (found != 0).then(|| at + found.trailing_zeros() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All positions in texts around one and two blocks.
+    #[test]
+    fn what_is_found_is_what_a_search_byte_by_byte_finds() {
+        for hit in 0..=255u8 {
+            for other in [b'a', b'\t', b' ', b'!', 0x1f, 0x7e, 0x80, 0xff, b':', b'\n'] {
+                for (length, at) in
+                    [(1, 0), (9, 8), (16, 15), (19, 0), (19, 15), (19, 16), (35, 18), (35, 34)]
+                {
+                    let mut bytes = vec![other; length];
+                    bytes[at] = hit;
+                    for from in [0, 1, 3, 15, 16, 17, 18, length] {
+                        let naive = |is: fn(&u8) -> bool| {
+                            bytes.get(from..)?.iter().position(is).map(|behind| behind + from)
+                        };
+                        assert_eq!(byte(&bytes, from, b'\n'), naive(|byte| *byte == b'\n'));
+                        let stops = |byte: &u8| matches!(byte, 0..=8 | 10..=31 | 127);
+                        assert_eq!(line_stop(&bytes, from), naive(stops));
+                        assert_eq!(target_end(&bytes, from), naive(|byte| matches!(byte, 0..=32 | 127)));
+                    }
+                    let is_fault = |byte: &u8| matches!(byte, 0..=32 | 127..) || *byte == b'#';
+                    assert_eq!(target_fault(&bytes), bytes.iter().position(is_fault));
+                    assert_eq!(capital(&bytes), bytes.iter().position(u8::is_ascii_uppercase));
+                }
+            }
+        }
+        assert_eq!(byte(b"abc", 4, b'a'), None);
+    }
+}
