@@ -1,6 +1,7 @@
 //! Writes heads, chunk frames and trailers.
 
 use crate::http::fields::Span;
+use crate::http::validate::content_length;
 use crate::http::{Exchange, Fields, Framing, Method, Name, Put, ResponseHead, Version, forwarded};
 
 /// Writes the head of the request that goes to an endpoint, from its parsed form only.
@@ -11,7 +12,7 @@ pub fn request(exchange: &Exchange, host: &[u8], out: &mut impl Put) {
         out.put([b"?", query]);
     }
     out.put([b" HTTP/1.1\r\nhost: ", host, b"\r\n"]);
-    lines(&request.fields, forwarded::reaches_endpoint, out);
+    lines(&request.fields, Span::default(), forwarded::reaches_endpoint, out);
     forwarded::about_client(exchange, &mut |name, value| field(out, name, value));
     let trailers = forwarded::wants_trailers(&request.fields);
     if trailers {
@@ -30,16 +31,29 @@ pub fn request(exchange: &Exchange, host: &[u8], out: &mut impl Put) {
     out.put([b"\r\n"]);
 }
 
-/// Writes the fields that pass. Neighbours that stand in the head as they are written go in one piece.
-fn lines(fields: &Fields, passes: impl Fn(Name) -> bool, out: &mut impl Put) {
-    let mut piece = Span::default();
+/// Whether the one length of an answer can be told as it stands: in the canonical form, with the
+/// number that counts.
+fn length_stands(response: &ResponseHead, framing: Framing) -> bool {
+    let Framing::Length(length) = framing else { return false };
+    let mut told = response.fields.every(Name::ContentLength);
+    let (Some(line), None) = (told.next(), told.next()) else { return false };
+    let value = response.fields.text(line.value);
+    content_length(value) == Some(length) && (value.len() == 1 || !value.starts_with(b"0"))
+}
+
+/// Writes what is before the fields and those of them that pass. Neighbours that stand in the head as
+/// they are written go in one piece.
+fn lines(fields: &Fields, before: Span, passes: impl Fn(Name) -> bool, out: &mut impl Put) {
+    let mut piece = before;
     for line in fields.list().iter().filter(|line| passes(line.known)) {
         let end = line.value.end + 2;
         if line.is_plain && line.name.start == piece.end {
             piece.end = end;
             continue;
         }
-        out.put([fields.text(piece)]);
+        if !piece.is_empty() {
+            out.put([fields.text(piece)]);
+        }
         piece = if line.is_plain { Span { start: line.name.start, end } } else { Span::default() };
         if !line.is_plain {
             field(out, fields.text(line.name), fields.text(line.value));
@@ -70,9 +84,12 @@ pub fn response(
     persistence: Persistence,
     out: &mut impl Put,
 ) {
-    status_line(response, out);
-    lines(&response.fields, |name| forwarded::reaches_client(name, response.status), out);
+    let stands = length_stands(response, framing);
+    let passes =
+        |name| forwarded::reaches_client(name, response.status) || (name == Name::ContentLength && stands);
+    lines(&response.fields, status_line(response, out), passes, out);
     match (framing, length) {
+        _ if stands => {}
         // RFC 9110 §8.6: 204 has no length, not even a true one.
         (Framing::None, _) if response.status == 204 => {}
         (Framing::None, Some(length)) => field(out, b"content-length", length),
@@ -96,17 +113,26 @@ pub fn bare_response(response: &ResponseHead, out: &mut impl Put) {
 
 /// Writes an interim answer (1xx).
 pub fn interim(response: &ResponseHead, out: &mut impl Put) {
-    status_line(response, out);
-    lines(&response.fields, |name| forwarded::reaches_client(name, response.status), out);
+    let passes = |name| forwarded::reaches_client(name, response.status);
+    lines(&response.fields, status_line(response, out), passes, out);
     out.put([b"\r\n"]);
 }
 
-fn status_line(response: &ResponseHead, out: &mut impl Put) {
+/// Says where the status line stands as it is to be written, else writes it.
+fn status_line(response: &ResponseHead, out: &mut impl Put) -> Span {
     let [hundreds, tens, ones] = digits(response.status);
-    let version = [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', hundreds, tens, ones, b' '];
-    let reason = response.fields.text(response.reason);
+    let front = [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', hundreds, tens, ones, b' '];
+    let reason = response.reason;
+    let whole = Span { start: 0, end: reason.end + 2 };
+    let text = response.fields.text(whole);
+    let is_told = !reason.is_empty() && reason.start as usize == front.len();
+    if is_told && text.starts_with(&front) && text.ends_with(b"\r\n") {
+        return whole;
+    }
+    let reason = response.fields.text(reason);
     let reason = if reason.is_empty() { phrase(response.status) } else { reason };
-    out.put([&version, reason, b"\r\n"]);
+    out.put([&front, reason, b"\r\n"]);
+    Span::default()
 }
 
 fn digits(status: u16) -> [u8; 3] {
@@ -167,7 +193,7 @@ pub fn chunk_line(length: usize, out: &mut impl Put) {
 /// The end of a chunked body, with its trailers.
 pub fn chunked_end(trailers: &Fields, out: &mut impl Put) {
     out.put([b"0\r\n"]);
-    lines(trailers, |_| true, out);
+    lines(trailers, Span::default(), |_| true, out);
     out.put([b"\r\n"]);
 }
 

@@ -46,6 +46,17 @@ pub fn capital(bytes: &[u8]) -> Option<usize> {
     first(bytes, 0, |block| block.max(u8x16::splat(b'A')).cmp_eq(block) & at_most(block, b'Z'))
 }
 
+/// Where the first byte is that usual names of hosts do not have: no small letter, digit, dot or hyphen.
+#[inline(always)]
+pub fn host_end(bytes: &[u8]) -> Option<usize> {
+    first(bytes, 0, |block| {
+        let is_small = block.max(u8x16::splat(b'a')).cmp_eq(block) & at_most(block, b'z');
+        // A hyphen, a dot, a slash and the digits are neighbours.
+        let is_digit = block.max(u8x16::splat(b'-')).cmp_eq(block) & at_most(block, b'9');
+        !(is_small | is_digit) | block.cmp_eq(u8x16::splat(b'/'))
+    })
+}
+
 #[inline(always)]
 fn at_most(block: u8x16, most: u8) -> Hits {
     block.min(u8x16::splat(most)).cmp_eq(block)
@@ -99,6 +110,8 @@ mod tests {
                     }
                     let is_fault = |byte: &u8| matches!(byte, 0..=32 | 127..) || *byte == b'#';
                     assert_eq!(target_fault(&bytes), bytes.iter().position(is_fault));
+                    let is_usual = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+                    assert_eq!(host_end(&bytes), bytes.iter().position(|byte| !is_usual(byte)));
                     assert_eq!(capital(&bytes), bytes.iter().position(u8::is_ascii_uppercase));
                 }
             }

@@ -61,7 +61,7 @@ pub enum Name {
     XRequestId,
 }
 
-/// The known names with their texts, the shorter first.
+/// The known names with their texts.
 const KNOWN: [(Name, &[u8]); 27] = [
     (Name::Te, b"te"),
     (Name::Host, b"host"),
@@ -96,32 +96,9 @@ const KNOWN: [(Name, &[u8]); 27] = [
 const LONGEST: usize = 17;
 
 /// A name as two numbers: its first and its last bytes, as many as fit one of eight, four or two,
-/// in lower case. Names of one length up to sixteen have the same ends only if they are the same.
+/// in lower case. Names of one length up to sixteen have the same ends only if they are the same; one
+/// of seventeen has a byte between them.
 type Ends = (u64, u64);
-
-const ENDS: [Ends; KNOWN.len()] = {
-    let mut all = [(0, 0); KNOWN.len()];
-    let mut at = 0;
-    while at < all.len() {
-        all[at] = ends(KNOWN[at].1);
-        at += 1;
-    }
-    all
-};
-
-/// Where the known names of a length begin; those of the next length end them.
-const OF_LENGTH: [u8; LONGEST + 2] = {
-    let mut begin = [0; LONGEST + 2];
-    let (mut at, mut length) = (0, 0);
-    while length < begin.len() {
-        while at < KNOWN.len() && KNOWN[at].1.len() < length {
-            at += 1;
-        }
-        begin[length] = at as u8;
-        length += 1;
-    }
-    begin
-};
 
 const fn ends(name: &[u8]) -> Ends {
     let (first, last) = if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
@@ -142,20 +119,49 @@ const fn lower(bytes: u64) -> u64 {
     bytes | ((bytes & 0x4040_4040_4040_4040) >> 1)
 }
 
+/// A known name as it is compared.
+#[derive(Clone, Copy)]
+struct Slot {
+    ends: Ends,
+    length: u8,
+    /// What is between the ends of the longest.
+    middle: u8,
+    name: Name,
+}
+
+/// Where a name with these ends would be: a multiplicative hash whose factor was searched for until no
+/// two known names met.
+const fn slot((first, last): Ends) -> usize {
+    (first.wrapping_add(last).wrapping_mul(0xa9dd_b8c4_7eb0_801d) >> 58) as usize
+}
+
+const fn middle(name: &[u8]) -> u8 {
+    lower(name[name.len() / 2] as u64) as u8
+}
+
+static SLOTS: [Slot; 64] = {
+    let mut slots = [Slot { ends: (0, 0), length: 0, middle: 0, name: Name::Other }; 64];
+    let mut at = 0;
+    while at < KNOWN.len() {
+        let (name, text) = KNOWN[at];
+        let place = slot(ends(text));
+        assert!(slots[place].length == 0, "two names meet: another factor is needed");
+        slots[place] = Slot { ends: ends(text), length: text.len() as u8, middle: middle(text), name };
+        at += 1;
+    }
+    slots
+};
+
 impl Name {
     /// Recognises a name, in any letter case.
     pub fn of(name: &[u8]) -> Name {
-        if name.len() > LONGEST {
+        if name.is_empty() || name.len() > LONGEST {
             return Name::Other;
         }
-        let candidates = usize::from(OF_LENGTH[name.len()])..usize::from(OF_LENGTH[name.len() + 1]);
         let ends = ends(name);
-        for at in candidates {
-            if ENDS[at] == ends && (name.len() <= 16 || name.eq_ignore_ascii_case(KNOWN[at].1)) {
-                return KNOWN[at].0;
-            }
-        }
-        Name::Other
+        let known = &SLOTS[slot(ends)];
+        let is_it = known.ends == ends && usize::from(known.length) == name.len();
+        if is_it && (name.len() < LONGEST || known.middle == middle(name)) { known.name } else { Name::Other }
     }
 
     /// The bit of this name in a set of names.
@@ -231,7 +237,7 @@ mod tests {
 
     #[test]
     fn every_known_name_is_recognised() {
-        assert!(KNOWN.is_sorted_by_key(|(_, text)| text.len()));
+        assert!(KNOWN.iter().all(|(_, text)| (2..=LONGEST).contains(&text.len())));
         for (name, text) in KNOWN {
             assert_eq!(Name::of(text), name);
             assert_eq!(Name::of(&text.to_ascii_uppercase()), name);

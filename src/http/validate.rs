@@ -72,18 +72,22 @@ fn transfer_coding(coding: &[u8]) -> Result<Framing, Reason> {
 
 /// The value of a Content-Length: digits only, below 2^63.
 pub fn content_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || value.len() > 19 {
+    number(value).filter(|number| *number <= i64::MAX as u64)
+}
+
+/// One to nineteen digits, which can not overflow.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 19 {
         return None;
     }
-    // Nineteen digits fit, so nothing can overflow.
     let mut number = 0u64;
-    for byte in value {
+    for byte in digits {
         if !byte.is_ascii_digit() {
             return None;
         }
         number = number * 10 + u64::from(byte - b'0');
     }
-    (number <= i64::MAX as u64).then_some(number)
+    Some(number)
 }
 
 /// `100-continue` is the only expectation there is (RFC 9110 §10.1.1); 1.0 clients can not wait.
@@ -196,7 +200,8 @@ fn lower(head: &mut RequestHead, span: Span) -> Span {
 
 /// `host [":" port]` of RFC 3986 without userinfo, empty host or comma.
 pub fn is_authority(text: &[u8]) -> bool {
-    let name = text.iter().take_while(|byte| NAME[usize::from(**byte)]).count();
+    let usual = find::host_end(text).unwrap_or(text.len());
+    let name = usual + text[usual..].iter().take_while(|byte| NAME[usize::from(**byte)]).count();
     match &text[name..] {
         [] => (1..=MAX_NAME).contains(&name),
         [b':', port @ ..] => (1..=MAX_NAME).contains(&name) && is_port(port),
@@ -212,10 +217,7 @@ pub fn is_authority(text: &[u8]) -> bool {
 const MAX_NAME: usize = 255;
 
 fn is_port(port: &[u8]) -> bool {
-    let number = port.iter().try_fold(0u32, |number, byte| {
-        byte.is_ascii_digit().then(|| (number * 10 + u32::from(byte - b'0')).min(u32::from(u16::MAX) + 1))
-    });
-    (1..=5).contains(&port.len()) && number.is_some_and(|number| number <= u32::from(u16::MAX))
+    port.len() <= 5 && number(port).is_some_and(|number| number <= u64::from(u16::MAX))
 }
 
 /// What a host may be made of beside the colon of a port and the brackets of an address: `reg-name`
