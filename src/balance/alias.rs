@@ -9,7 +9,10 @@ use super::{Member, scale};
 /// Heights are kept multiplied by `n`, which makes them whole numbers.
 #[derive(Debug)]
 pub struct AliasTable {
+    /// None when all weights are equal: who owns the column of a draw is drawn then.
     columns: Box<[Column]>,
+    /// How many members there are to draw.
+    members: usize,
     /// The height of a full column.
     total: u64,
 }
@@ -27,7 +30,10 @@ impl AliasTable {
     pub fn new(members: &[Member]) -> AliasTable {
         let total: u64 = members.iter().map(Member::weight).sum();
         if total == 0 {
-            return AliasTable { columns: Box::default(), total };
+            return AliasTable { columns: Box::default(), members: 0, total };
+        }
+        if members.iter().all(|member| member.weight == members[0].weight) {
+            return AliasTable { columns: Box::default(), members: members.len(), total };
         }
         let full = u128::from(total);
         let mut height: Vec<u128> =
@@ -44,16 +50,18 @@ impl AliasTable {
                 light.push(large);
             }
         }
-        AliasTable { columns, total }
+        AliasTable { columns, members: members.len(), total }
     }
 
     /// The member for these random bits.
     pub fn draw(&self, random: u64) -> Option<usize> {
-        let product = u128::from(random) * self.columns.len() as u128;
+        let product = u128::from(random) * self.members as u128;
         let index = (product >> 64) as usize;
+        let Some(column) = self.columns.get(index) else {
+            return (index < self.members).then_some(index);
+        };
         // What the choice of the column left over of the random bits is uniform again.
         let within = scale(product as u64, self.total);
-        let column = self.columns.get(index)?;
         Some(if within < column.own { index } else { column.alias as usize })
     }
 }
@@ -76,11 +84,20 @@ mod tests {
 
     #[test]
     fn every_member_has_exactly_its_share() {
-        for weights in [&[1, 1, 1][..], &[5, 1, 1], &[0, 7, 0, 3], &[1, 1_000_000, 3, 3, 500], &[9]] {
+        for weights in [&[1, 1, 2][..], &[5, 1, 1], &[0, 7, 0, 3], &[1, 1_000_000, 3, 3, 500]] {
             let expected: Vec<u64> =
                 weights.iter().map(|weight| u64::from(*weight) * weights.len() as u64).collect();
             assert_eq!(shares(weights), expected, "{weights:?}");
         }
+    }
+
+    #[test]
+    fn members_of_equal_weight_are_drawn_without_a_table() {
+        let table = AliasTable::new(&members(&[7, 7, 7]));
+        assert!(table.columns.is_empty());
+        let third = u64::MAX / 3;
+        let draws = [0, third, third + 1, 2 * third, 2 * third + 1, u64::MAX];
+        assert_eq!(draws.map(|random| table.draw(random)), [0, 0, 1, 1, 2, 2].map(Some));
     }
 
     #[test]
