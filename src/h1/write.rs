@@ -1,6 +1,7 @@
 //! Writes heads, chunk frames and trailers.
 
 use crate::http::fields::Span;
+use crate::http::forwarded::AboutClient;
 use crate::http::validate::content_length;
 use crate::http::{Exchange, Fields, Framing, Method, Name, Put, ResponseHead, Version, forwarded};
 
@@ -13,7 +14,7 @@ pub fn request(exchange: &Exchange, host: &[u8], out: &mut impl Put) {
     }
     out.put([b" HTTP/1.1\r\nhost: ", host, b"\r\n"]);
     lines(&request.fields, Span::default(), forwarded::reaches_endpoint, out);
-    forwarded::about_client(exchange, &mut |name, value| field(out, name, value));
+    about_client(&AboutClient::of(exchange), out);
     let trailers = forwarded::wants_trailers(&request.fields);
     if trailers {
         out.put([b"te: trailers\r\n"]);
@@ -29,6 +30,27 @@ pub fn request(exchange: &Exchange, host: &[u8], out: &mut impl Put) {
     }
     framing_fields(request.framing, out);
     out.put([b"\r\n"]);
+}
+
+fn about_client(client: &AboutClient<'_>, out: &mut impl Put) {
+    let (addresses, port) = (client.addresses(), client.port());
+    out.put([
+        b"x-forwarded-for: ",
+        addresses,
+        b"\r\nx-forwarded-proto: ",
+        client.proto,
+        b"\r\nx-forwarded-port: ",
+        port,
+        b"\r\nx-request-id: ",
+        client.request_id,
+        b"\r\n",
+    ]);
+    if !client.host.is_empty() {
+        field(out, b"x-forwarded-host", client.host);
+    }
+    if let Some(element) = client.forwarded() {
+        field(out, b"forwarded", element);
+    }
 }
 
 /// Whether the one length of an answer can be told as it stands: in the canonical form, with the

@@ -72,17 +72,28 @@ fn first(bytes: &[u8], from: usize, hits: impl Fn(u8x16) -> Hits) -> Option<usiz
         }
         (at, rest) = (at + BLOCK, behind);
     }
-    // What is left is less than a block. Where a whole one ends there, its other bytes lie before.
+    Some(at + last(bytes, rest, hits)?)
+}
+
+/// The same for less than a block at the end of `bytes`.
+#[inline(always)]
+fn last(bytes: &[u8], rest: &[u8], hits: impl Fn(u8x16) -> Hits) -> Option<usize> {
     let before = BLOCK - rest.len();
-    let found = match bytes.last_chunk::<BLOCK>() {
-        Some(block) => hits(u8x16::new(*block)).move_mask() >> before,
-        None => {
-            let mut block = [0; BLOCK];
-            block[before..].copy_from_slice(rest);
-            hits(u8x16::new(block)).move_mask() >> before
-        }
-    };
-    (found != 0).then(|| at + found.trailing_zeros() as usize)
+    let is_found = |found: i32| (found != 0).then(|| found.trailing_zeros() as usize);
+    // Where a whole block ends there, its other bytes lie before.
+    if let Some(block) = bytes.last_chunk::<BLOCK>() {
+        return is_found(hits(u8x16::new(*block)).move_mask() >> before);
+    }
+    let mut block = [0; BLOCK];
+    // Two halves that overlap.
+    if let (Some(first), Some(last)) = (rest.first_chunk::<8>(), rest.last_chunk::<8>()) {
+        block[..8].copy_from_slice(first);
+        block[8..].copy_from_slice(last);
+        let at = is_found(hits(u8x16::new(block)).move_mask())?;
+        return Some(if at < 8 { at } else { at - before });
+    }
+    block[before..].copy_from_slice(rest);
+    is_found(hits(u8x16::new(block)).move_mask() >> before)
 }
 
 #[cfg(test)]

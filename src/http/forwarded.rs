@@ -37,7 +37,7 @@ pub fn request_fields(exchange: &Exchange, mut put: impl FnMut(&[u8], &[u8])) {
         .iter()
         .filter(|(known, ..)| reaches_endpoint(*known))
         .for_each(|(_, name, value)| put(name, value));
-    about_client(exchange, &mut put);
+    AboutClient::of(exchange).each(&mut put);
     if wants_trailers(fields) {
         put(b"te", b"trailers");
     }
@@ -96,35 +96,82 @@ fn is_forwarding(name: Name) -> bool {
     )
 }
 
-/// X-Forwarded-For, -Proto, -Host, -Port, X-Request-Id and Forwarded.
-#[inline]
-pub fn about_client(exchange: &Exchange, put: &mut impl FnMut(&[u8], &[u8])) {
-    let (request, client) = (&exchange.request, &exchange.client);
-    let believed = |name| if client.trusted { request.fields.get(name) } else { None };
-    let mut value = Scratch::default();
-    if client.trusted {
-        for earlier in request.fields.all(Name::XForwardedFor) {
-            value.push(earlier);
-            value.push(b", ");
+/// What the endpoint is told about the client.
+pub struct AboutClient<'a> {
+    addresses: Scratch,
+    /// X-Forwarded-Proto.
+    pub proto: &'a [u8],
+    /// X-Forwarded-Host; without one it is empty.
+    pub host: &'a [u8],
+    port: Port<'a>,
+    /// X-Request-Id.
+    pub request_id: &'a [u8],
+    element: Option<Scratch>,
+}
+
+enum Port<'a> {
+    Told(&'a [u8]),
+    Own(Scratch),
+}
+
+impl<'a> AboutClient<'a> {
+    /// What is told with this exchange.
+    #[inline]
+    pub fn of(exchange: &'a Exchange) -> AboutClient<'a> {
+        let (request, client) = (&exchange.request, &exchange.client);
+        let believed = |name| if client.trusted { request.fields.get(name) } else { None };
+        let mut addresses = Scratch::default();
+        if client.trusted {
+            for earlier in request.fields.all(Name::XForwardedFor) {
+                addresses.push(earlier);
+                addresses.push(b", ");
+            }
+        }
+        addresses.address(client.address.ip());
+        let asked = || split_port(request.authority()).1;
+        let tells = client.forwarded == Forwarded::Always || believed(Name::Forwarded).is_some();
+        AboutClient {
+            addresses,
+            proto: believed(Name::XForwardedProto).unwrap_or(client.scheme.name().as_bytes()),
+            host: believed(Name::XForwardedHost).unwrap_or(request.authority()),
+            port: match believed(Name::XForwardedPort).or_else(asked) {
+                Some(text) => Port::Told(text),
+                None => Port::Own(Scratch::of_number(client.local.port())),
+            },
+            request_id: exchange.request_id(),
+            element: tells.then(|| element::value(exchange)),
         }
     }
-    value.address(client.address.ip());
-    put(b"x-forwarded-for", value.text());
-    put(b"x-forwarded-proto", believed(Name::XForwardedProto).unwrap_or(client.scheme.name().as_bytes()));
-    let host = believed(Name::XForwardedHost).unwrap_or(request.authority());
-    if !host.is_empty() {
-        put(b"x-forwarded-host", host);
+
+    /// X-Forwarded-For.
+    pub fn addresses(&self) -> &[u8] {
+        self.addresses.text()
     }
-    let mut port = Scratch::default();
-    let asked = split_port(request.authority()).1;
-    match believed(Name::XForwardedPort).or(asked) {
-        Some(text) => port.push(text),
-        None => port.number(client.local.port()),
+
+    /// X-Forwarded-Port.
+    pub fn port(&self) -> &[u8] {
+        match &self.port {
+            Port::Told(text) => text,
+            Port::Own(number) => number.text(),
+        }
     }
-    put(b"x-forwarded-port", port.text());
-    put(b"x-request-id", exchange.request_id());
-    if client.forwarded == Forwarded::Always || believed(Name::Forwarded).is_some() {
-        put(b"forwarded", element::value(exchange).text());
+
+    /// Forwarded (RFC 7239).
+    pub fn forwarded(&self) -> Option<&[u8]> {
+        self.element.as_ref().map(Scratch::text)
+    }
+
+    fn each(&self, put: &mut impl FnMut(&[u8], &[u8])) {
+        put(b"x-forwarded-for", self.addresses());
+        put(b"x-forwarded-proto", self.proto);
+        put(b"x-forwarded-port", self.port());
+        put(b"x-request-id", self.request_id);
+        if !self.host.is_empty() {
+            put(b"x-forwarded-host", self.host);
+        }
+        if let Some(element) = self.forwarded() {
+            put(b"forwarded", element);
+        }
     }
 }
 
@@ -178,7 +225,7 @@ impl Scratch {
         }
     }
 
-    fn number(&mut self, number: u16) {
+    fn of_number(number: u16) -> Scratch {
         let mut digits = [0u8; 5];
         let (mut at, mut left) = (digits.len(), number);
         loop {
@@ -189,7 +236,9 @@ impl Scratch {
                 break;
             }
         }
-        self.push(&digits[at..]);
+        let mut text = Scratch::default();
+        text.push(&digits[at..]);
+        text
     }
 
     fn text(&self) -> &[u8] {
