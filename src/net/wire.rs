@@ -28,6 +28,8 @@ pub struct Wire {
     bulk: bool,
     /// The socket has taken bytes of the message that was begun last.
     taken: bool,
+    /// The task that has the wire will be woken when there is something to read.
+    is_watched: bool,
     /// What the input grows to for a body that fills it.
     ahead: u32,
 }
@@ -42,6 +44,7 @@ impl Wire {
             full_reads: 0,
             bulk: false,
             taken: false,
+            is_watched: false,
             ahead: LARGE as u32,
         }
     }
@@ -73,6 +76,7 @@ impl Wire {
 
     /// Whether a resting connection has seen an end or unasked bytes: see [`Stream::has_ended`].
     pub fn has_ended(&mut self) -> bool {
+        self.is_watched = false;
         self.stream.has_ended()
     }
 
@@ -90,9 +94,17 @@ impl Wire {
             && let Stream::Tcp(tcp) = &self.stream
             && !plain::may_be_read(tcp)
         {
-            let Poll::Ready(ready) = tcp.poll_read_ready(context) else { return self.starve() };
+            if self.is_watched {
+                return self.starve();
+            }
+            let Poll::Ready(ready) = tcp.poll_read_ready(context) else {
+                self.is_watched = true;
+                return self.starve();
+            };
             ready?;
         }
+        // Whoever was woken is not woken again.
+        self.is_watched = false;
         if self.full_reads >= 2 || self.bulk {
             self.bulk = true;
             self.input.grow(self.ahead as usize);
@@ -167,6 +179,7 @@ impl Wire {
         pipe: &mut Pipe,
         most: usize,
     ) -> Poll<io::Result<usize>> {
+        self.is_watched = false;
         self.input.release();
         match &self.stream {
             Stream::Tcp(tcp) => pipe.poll_fill(context, tcp, most),
@@ -216,5 +229,75 @@ impl Wire {
         (self.full_reads, self.bulk) = (0, false);
         self.input.release();
         self.output.release();
+    }
+
+    /// From now on another task may have the wire.
+    pub fn change_hands(&mut self) {
+        self.is_watched = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::task::{Wake, Waker};
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Woken>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A task that can be asked how often it was woken.
+    fn task() -> (Arc<Woken>, Waker) {
+        let woken = Arc::new(Woken::default());
+        (woken.clone(), woken.into())
+    }
+
+    async fn wire() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (Wire::new(Stream::Tcp(near.unwrap())), far.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn whoever_has_the_wire_is_woken_each_time_that_something_comes() {
+        let (mut wire, mut peer) = wire().await;
+        let (woken, waker) = task();
+        let mut context = Context::from_waker(&waker);
+        for round in 1..=3 {
+            // The second look finds the first one's registration.
+            assert!(wire.poll_fill(&mut context).is_pending());
+            assert!(wire.poll_fill(&mut context).is_pending());
+            peer.write_all(b"x").await.unwrap();
+            while woken.0.load(Relaxed) < round {
+                tokio::task::yield_now().await;
+            }
+            assert!(matches!(wire.poll_fill(&mut context), Poll::Ready(Ok(1))));
+            wire.input.consume(1);
+        }
+    }
+
+    #[tokio::test]
+    async fn another_task_is_woken_when_the_wire_has_changed_hands() {
+        let (mut wire, mut peer) = wire().await;
+        let ((_, first), (woken, second)) = (task(), task());
+        assert!(wire.poll_fill(&mut Context::from_waker(&first)).is_pending());
+        wire.change_hands();
+        assert!(wire.poll_fill(&mut Context::from_waker(&second)).is_pending());
+        peer.write_all(b"x").await.unwrap();
+        while woken.0.load(Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
     }
 }

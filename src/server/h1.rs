@@ -87,7 +87,10 @@ fn converse(
                 }
             };
             worker.give_back(room);
-            if ended == Ended::Broken || !connection.settle(&timer).await {
+            if ended == Ended::Broken {
+                break;
+            }
+            if !connection.is_settled() && !connection.settle(&timer).await {
                 break;
             }
         }
@@ -227,9 +230,14 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether the next request may come.
+    fn is_settled(&self) -> bool {
+        self.reader.is_clean() && !self.closes
+    }
+
     /// After an answer: reads what is left of the request, and says whether the connection lives on.
     async fn settle(&mut self, timer: &Timer) -> bool {
-        if self.reader.is_clean() && !self.closes {
+        if self.is_settled() {
             return true;
         }
         let due = timer.clock().now().after(Some(DRAIN_TIME));

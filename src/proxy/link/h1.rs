@@ -157,6 +157,7 @@ impl H1Link {
         self.reused = true;
         self.rests_since = now;
         self.wire.rest();
+        self.wire.change_hands();
     }
 
     /// For how many milliseconds it has rested.
