@@ -1,7 +1,7 @@
 //! Reads a response head.
 
 use super::lines::{self, Ends, Fault, line_end};
-use crate::http::fields::Span;
+use crate::http::fields::{Repeated, Span};
 use crate::http::forwarded::drop_listed;
 use crate::http::validate::content_length;
 use crate::http::{Framing, Method, Name, Reason, ResponseHead, Version, find};
@@ -71,10 +71,12 @@ fn status_line(bytes: &[u8], ends: Ends) -> Result<StatusLine, Fault> {
 
 /// How the body of an answer to `method` is delimited (RFC 9112 §6.3).
 pub fn framing(head: &ResponseHead, method: Method) -> Result<Framing, Reason> {
-    let mut codings = head.fields.all(Name::TransferEncoding);
-    let mut lengths = head.fields.all(Name::ContentLength);
-    let (coding, length) = (codings.next(), lengths.next());
-    if codings.next().is_some() || lengths.next().is_some() || (coding.is_some() && length.is_some()) {
+    let single = |name| match head.fields.single(name) {
+        Ok(field) => Ok(field.map(|field| head.fields.text(field.value))),
+        Err(Repeated) => Err(Reason::BadResponseFraming),
+    };
+    let (coding, length) = (single(Name::TransferEncoding)?, single(Name::ContentLength)?);
+    if coding.is_some() && length.is_some() {
         return Err(Reason::BadResponseFraming);
     }
     let length = match length {

@@ -42,6 +42,10 @@ pub struct Field {
     pub value: Span,
 }
 
+/// A field is there more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated;
+
 /// The field lines of a head in their order, with the text that they point into.
 ///
 /// The text and the list are reused from one head to the next: reading a head into a warm
@@ -137,6 +141,25 @@ impl Fields {
         self.every(name).map(|field| self.text(field.value))
     }
 
+    /// Whether there may be a known field of that name: there was one.
+    pub fn may_have(&self, name: Name) -> bool {
+        self.seen & name.bit() != 0
+    }
+
+    /// The known field of a name that may be there once.
+    ///
+    /// # Errors
+    /// [`Repeated`] when it is there more often.
+    pub fn single(&self, name: Name) -> Result<Option<&Field>, Repeated> {
+        let mut single = None;
+        for field in self.every(name) {
+            if single.replace(field).is_some() {
+                return Err(Repeated);
+            }
+        }
+        Ok(single)
+    }
+
     /// The first known field of that name.
     pub fn first(&self, name: Name) -> Option<&Field> {
         self.every(name).next()
@@ -144,7 +167,7 @@ impl Fields {
 
     /// All known fields of that name.
     pub fn every(&self, name: Name) -> impl Iterator<Item = &Field> {
-        let list = if self.seen & name.bit() == 0 { &[][..] } else { &self.list[..] };
+        let list = if self.may_have(name) { &self.list[..] } else { &[][..] };
         list.iter().filter(move |field| field.known == name)
     }
 

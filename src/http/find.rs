@@ -84,14 +84,13 @@ fn last(bytes: &[u8], rest: &[u8], hits: impl Fn(u8x16) -> Hits) -> Option<usize
     if let Some(block) = bytes.last_chunk::<BLOCK>() {
         return is_found(hits(u8x16::new(*block)).move_mask() >> before);
     }
-    let mut block = [0; BLOCK];
     // Two halves that overlap.
-    if let (Some(first), Some(last)) = (rest.first_chunk::<8>(), rest.last_chunk::<8>()) {
-        block[..8].copy_from_slice(first);
-        block[8..].copy_from_slice(last);
-        let at = is_found(hits(u8x16::new(block)).move_mask())?;
+    if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) {
+        let halves = u128::from(u64::from_le_bytes(*first)) | u128::from(u64::from_le_bytes(*last)) << 64;
+        let at = is_found(hits(u8x16::new(halves.to_le_bytes())).move_mask())?;
         return Some(if at < 8 { at } else { at - before });
     }
+    let mut block = [0; BLOCK];
     block[before..].copy_from_slice(rest);
     is_found(hits(u8x16::new(block)).move_mask() >> before)
 }

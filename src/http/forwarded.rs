@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::exchange::Exchange;
 use super::fields::{Fields, items};
-use super::head::{ResponseHead, split_port};
+use super::head::ResponseHead;
 use super::name::Name;
 
 mod chain;
@@ -70,6 +70,9 @@ pub fn reaches_client(name: Name, status: u16) -> bool {
 /// it can not touch what middlewares set later. Fields that never cross the proxy stay: it reads
 /// some of them itself, Upgrade and TE among them.
 pub fn drop_listed(fields: &mut Fields) {
+    if !fields.may_have(Name::Connection) {
+        return;
+    }
     let usual = |item: &[u8]| {
         [&b"close"[..], b"keep-alive", b"te", b"upgrade"].iter().any(|name| item.eq_ignore_ascii_case(name))
     };
@@ -128,13 +131,12 @@ impl<'a> AboutClient<'a> {
             }
         }
         addresses.address(client.address.ip());
-        let asked = || split_port(request.authority()).1;
         let tells = client.forwarded == Forwarded::Always || believed(Name::Forwarded).is_some();
         AboutClient {
             addresses,
             proto: believed(Name::XForwardedProto).unwrap_or(client.scheme.name().as_bytes()),
             host: believed(Name::XForwardedHost).unwrap_or(request.authority()),
-            port: match believed(Name::XForwardedPort).or_else(asked) {
+            port: match believed(Name::XForwardedPort).or_else(|| request.port()) {
                 Some(text) => Port::Told(text),
                 None => Port::Own(Scratch::of_number(client.local.port())),
             },
@@ -207,13 +209,20 @@ impl Scratch {
     fn address(&mut self, address: std::net::IpAddr) {
         match address {
             std::net::IpAddr::V4(v4) => {
+                // Behind a list of other addresses it may not have room.
                 let (mut text, mut end) = ([0u8; 16], 0);
                 for octet in v4.octets() {
                     let [digits @ .., length] = OCTETS[usize::from(octet)];
                     text[end..end + 4].copy_from_slice(&digits);
                     end += usize::from(length);
                 }
-                self.push(&text[..end - 1]);
+                match self.length {
+                    0 => {
+                        self.inline[..16].copy_from_slice(&text);
+                        self.length = end - 1;
+                    }
+                    _ => self.push(&text[..end - 1]),
+                }
             }
             std::net::IpAddr::V6(v6) => {
                 let mut text = [0u8; 48];
@@ -265,7 +274,7 @@ const OCTETS: [[u8; 5]; 256] = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::{Client, Scheme};
+    use crate::http::{Authority, Client, Scheme};
 
     fn passed(trusted: bool, fields: &[(&str, &str)]) -> Vec<(String, String)> {
         let mut exchange = Exchange::default();
@@ -276,7 +285,8 @@ mod tests {
             trusted,
             ..Client::default()
         };
-        exchange.request.authority = exchange.request.fields.append(b"a.example");
+        let authority = exchange.request.fields.append(b"a.example");
+        exchange.request.authority = Authority::at(authority, &exchange.request.fields);
         for (name, value) in fields {
             exchange.request.fields.push(name.as_bytes(), value.as_bytes());
         }

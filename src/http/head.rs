@@ -88,7 +88,7 @@ pub struct RequestHead {
     /// The scheme of an absolute-form target or `:scheme`; empty when absent.
     pub scheme: Span,
     /// Host and optional port, lower case; empty only for HTTP/1.0 without Host.
-    pub authority: Span,
+    pub authority: Authority,
     /// The canonical path that routing, middlewares and endpoints see; `*` for OPTIONS *.
     pub path: Span,
     /// The query without `?`, never touched; `None` when there is no `?`.
@@ -119,12 +119,18 @@ impl RequestHead {
 
     /// Host and optional port in lower case.
     pub fn authority(&self) -> &[u8] {
-        self.fields.text(self.authority)
+        self.fields.text(self.authority.whole)
     }
 
     /// The authority without its port.
     pub fn host(&self) -> &[u8] {
-        split_port(self.authority()).0
+        self.fields.text(Span { end: self.authority.host_end, ..self.authority.whole })
+    }
+
+    /// The port of the authority, if there is one.
+    pub fn port(&self) -> Option<&[u8]> {
+        let Authority { whole, host_end } = self.authority;
+        (host_end < whole.end).then(|| self.fields.text(Span { start: host_end + 1, ..whole }))
     }
 
     /// The canonical path.
@@ -145,6 +151,21 @@ impl RequestHead {
     /// Whether the connection becomes a tunnel if the endpoint agrees.
     pub fn asks_for_tunnel(&self) -> bool {
         self.upgrade.is_some() || self.method == Method::Connect
+    }
+}
+
+/// Who is asked, in lower case: a host, and a port if one was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Authority {
+    whole: Span,
+    host_end: u32,
+}
+
+impl Authority {
+    /// The authority that stands there.
+    pub fn at(whole: Span, fields: &Fields) -> Authority {
+        let host = split_port(fields.text(whole)).0.len() as u32;
+        Authority { whole, host_end: whole.start + host }
     }
 }
 

@@ -21,7 +21,7 @@ pub mod validate;
 pub use exchange::{Client, Exchange, Scheme, TlsVersion};
 pub use fields::{Field, Fields, Span};
 pub use framing::Framing;
-pub use head::{Method, RequestHead, ResponseHead, Version};
+pub use head::{Authority, Method, RequestHead, ResponseHead, Version};
 pub use identity::Identity;
 pub use name::Name;
 pub use put::Put;

@@ -4,11 +4,11 @@
 //! bytes, line ends) is its matter. Here the message is judged as a whole and made canonical:
 //! one framing, one authority, one path, seen alike by routes, middlewares and endpoints.
 
-use super::fields::{Span, items};
+use super::fields::{Repeated, Span, items};
 use super::find;
 use super::forwarded::drop_listed;
 use super::framing::Framing;
-use super::head::{Method, RequestHead, Version, split_port};
+use super::head::{Authority, Method, RequestHead, Version, split_port};
 use super::name::Name;
 use super::path::{self, EncodedSlashes};
 use super::reason::Reason;
@@ -40,14 +40,13 @@ fn drop_aliases(head: &mut RequestHead) {
 
 /// RFC 9112 §6.3, read strictly: one length or one `chunked`, never a choice.
 fn framing(head: &RequestHead) -> Result<Framing, Reason> {
-    let mut codings = head.fields.all(Name::TransferEncoding);
-    let mut lengths = head.fields.all(Name::ContentLength);
-    let (coding, length) = (codings.next(), lengths.next());
-    if codings.next().is_some() || lengths.next().is_some() || (coding.is_some() && length.is_some()) {
-        return Err(Reason::BadRequestFraming);
-    }
-    match (coding, length) {
-        (Some(coding), _) => {
+    let single = |name| match head.fields.single(name) {
+        Ok(field) => Ok(field.map(|field| head.fields.text(field.value))),
+        Err(Repeated) => Err(Reason::BadRequestFraming),
+    };
+    match (single(Name::TransferEncoding)?, single(Name::ContentLength)?) {
+        (Some(_), Some(_)) => Err(Reason::BadRequestFraming),
+        (Some(coding), None) => {
             if head.version != Version::Http11 {
                 return Err(Reason::BadRequestFraming);
             }
@@ -162,10 +161,8 @@ fn split_connect(head: &RequestHead) -> Result<Target, Reason> {
 
 /// Settles who is addressed: exactly one valid Host, or the absolute form, which wins.
 fn authority(head: &mut RequestHead, absolute: Option<Span>) -> Result<(), Reason> {
-    if head.fields.every(Name::Host).nth(1).is_some() {
-        return Err(Reason::BadRequestHost);
-    }
-    let host = head.fields.first(Name::Host).map(|field| field.value);
+    let host = head.fields.single(Name::Host).map_err(|Repeated| Reason::BadRequestHost)?;
+    let host = host.map(|field| field.value);
     let [absolute, host] = [absolute, host].map(|span| span.map(|span| without_empty_port(head, span)));
     for span in absolute.iter().chain(&host) {
         if !is_authority(head.fields.text(*span)) {
@@ -178,7 +175,8 @@ fn authority(head: &mut RequestHead, absolute: Option<Span>) -> Result<(), Reaso
         (None, Some(host)) => host,
         (None, None) => return Ok(()),
     };
-    head.authority = lower(head, chosen);
+    let authority = lower(head, chosen);
+    head.authority = Authority::at(authority, &head.fields);
     Ok(())
 }
 

@@ -34,7 +34,8 @@ pub(super) fn poll_read(
         });
         match read {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock && count > 0 => {}
+            // It was read; the error is ours.
+            Err(_) if count > 0 => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 ready!(tcp.poll_read_ready(context))?;
                 continue;
@@ -61,9 +62,7 @@ pub(super) fn poll_write(
         });
         match written {
             Ok(()) => return Poll::Ready(Ok(count)),
-            Err(error) if error.kind() == ErrorKind::WouldBlock && count > 0 => {
-                return Poll::Ready(Ok(count));
-            }
+            Err(_) if count > 0 => return Poll::Ready(Ok(count)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(tcp.poll_write_ready(context))?,
             Err(error) => return Poll::Ready(Err(error)),
         }

@@ -12,7 +12,7 @@ use super::worker::{Fleet, Room, Worker};
 use crate::clock::{Millis, Timer};
 use crate::config::listener::Limits;
 use crate::http::grpc::{self, Dialect};
-use crate::http::{Name, Reason, RequestHead, Version};
+use crate::http::{Exchange, Framing, Name, Reason, RequestHead, Version};
 use crate::snapshot::{Listener, Route};
 
 /// Most interim answers (1xx) that an endpoint may send for one request.
@@ -87,7 +87,16 @@ enum Ending {
 pub(super) type Deadline = (Millis, Reason);
 
 impl Attempt {
-    pub(super) fn begin(now: Millis) -> Attempt {
+    pub(super) fn begin(now: Millis, exchange: &Exchange) -> Attempt {
+        let mut attempt = Attempt::open(now);
+        if exchange.request.framing == Framing::None && exchange.upload.is_none() {
+            attempt.upload.skip_to_end();
+        }
+        attempt
+    }
+
+    /// Both ways open.
+    fn open(now: Millis) -> Attempt {
         Attempt {
             begun: now,
             upload: Pump::starting_at(now),
@@ -178,7 +187,7 @@ impl Attempt {
     /// and the client knows; both have left HTTP behind then.
     pub(super) fn begin_tunnel<C: Client>(&mut self, call: &mut Call<'_, C>) {
         let now = call.worker.timers.now();
-        *self = Attempt::begin(now);
+        *self = Attempt::open(now);
         // The exchange is over when the tunnel has begun; how long that lasts is for `idle` to say.
         call.until = (Millis::NEVER, Reason::RequestDeadline);
     }

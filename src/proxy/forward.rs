@@ -85,7 +85,7 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     let _in_flight = InFlight::begin(endpoint);
     let (mut link, begun) = connection(call, pool, fresh).await?;
     link.send_head(&call.room.exchange, host_header(call, pool.endpoint()));
-    let mut attempt = Attempt::begin(begun);
+    let mut attempt = Attempt::begin(begun, &call.room.exchange);
     let answered = poll_fn(|context| attempt.poll_answer(context, call, &mut link)).await;
     if let Err(failure) = judge(call, &attempt, &link, answered) {
         call.room.journal.received = attempt.moved().0;

@@ -16,7 +16,7 @@ use super::worker::{Failed, Fleet, Room, View, Worker};
 use crate::clock::{Millis, Timer};
 use crate::endpoint::InFlight;
 use crate::health::Outcome;
-use crate::http::{Client as Peer, Reason};
+use crate::http::{Authority, Client as Peer, Reason};
 use crate::net::buffer::LARGE;
 use crate::net::{Buffer, Stream};
 use crate::snapshot::{Action, Listener, Route};
@@ -64,7 +64,8 @@ fn begin(worker: &Worker, peer: &Peer, name: Option<&str>) -> Box<Room> {
     room.exchange.client = peer.clone();
     room.exchange.identify(worker.identity(room.journal.started));
     let request = &mut room.exchange.request;
-    request.authority = request.fields.append(name.unwrap_or_default().as_bytes());
+    let authority = request.fields.append(name.unwrap_or_default().as_bytes());
+    request.authority = Authority::at(authority, &request.fields);
     room
 }
 

@@ -2,7 +2,6 @@
 
 use super::reply;
 use super::worker::{Room, View, Worker};
-use crate::http::head::split_port;
 use crate::http::{Exchange, Method, Reason, Scheme, Version};
 use crate::middleware::Step;
 use crate::route::settings::Upgrade;
@@ -123,7 +122,7 @@ fn redirect_to_tls_here(exchange: &mut Exchange) {
     let request = &exchange.request;
     let mut location = [Scheme::Https.name().as_bytes(), b"://", request.authority()].concat();
     let port = exchange.client.local.port();
-    if split_port(request.authority()).1.is_none() && port != 443 {
+    if request.port().is_none() && port != 443 {
         location.extend_from_slice(format!(":{port}").as_bytes());
     }
     location.extend_from_slice(request.path());

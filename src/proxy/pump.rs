@@ -127,6 +127,11 @@ impl Pump {
         }
     }
 
+    /// There is nothing to move: only the end is left to be told.
+    pub fn skip_to_end(&mut self) {
+        self.state = State::Finishing;
+    }
+
     /// Payload bytes moved.
     pub fn moved(&self) -> u64 {
         self.moved

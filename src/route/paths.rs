@@ -72,6 +72,9 @@ impl PathIndex {
     }
 
     fn find_regex(&self, path: &[u8], accept: &mut impl Accept) -> Option<(u32, Captures)> {
+        if self.regexes.is_empty() {
+            return None;
+        }
         // A canonical path is ASCII.
         let path = std::str::from_utf8(path).ok()?;
         let takes = |(regex, route): &&(Regex, u32)| {

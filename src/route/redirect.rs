@@ -7,7 +7,6 @@ use toml::Spanned;
 use super::captures::Captures;
 use super::settings::{self, Part, PathPattern, Template};
 use super::variables::{TemplateError, capture};
-use crate::http::head::split_port;
 use crate::http::{Exchange, Scheme};
 
 /// Where a route sends its clients.
@@ -118,7 +117,7 @@ fn write_host(exchange: &Exchange, out: &mut Vec<u8>) {
 }
 
 fn write_port(exchange: &Exchange, out: &mut Vec<u8>) {
-    match split_port(exchange.request.authority()).1 {
+    match exchange.request.port() {
         Some(port) if !port.is_empty() => out.extend_from_slice(port),
         Some(_) | None => out.extend_from_slice(match exchange.client.scheme {
             Scheme::Http => b"80",
@@ -271,7 +270,7 @@ mod tests {
 
     use super::super::paths::PathIndex;
     use super::*;
-    use crate::http::Client;
+    use crate::http::{Authority, Client};
 
     const PATH: &str = "/t/{tenant}/{page}";
 
@@ -286,7 +285,8 @@ mod tests {
         let mut exchange = Exchange::default();
         exchange.client = Client { local, ..Client::default() };
         let request = &mut exchange.request;
-        request.authority = request.fields.append(authority.as_bytes());
+        let authority = request.fields.append(authority.as_bytes());
+        request.authority = Authority::at(authority, &request.fields);
         request.path = request.fields.append(path.as_bytes());
         request.query = query.map(|query| request.fields.append(query.as_bytes()));
         exchange

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::settings::{Condition, HostPattern, Segment};
 use super::*;
-use crate::http::Method;
+use crate::http::{Authority, Method};
 
 /// What a test asks with.
 #[derive(Clone, Debug)]
@@ -41,7 +41,8 @@ impl Request {
     fn head(&self) -> RequestHead {
         let mut head = RequestHead { method: Method::of(self.method.as_bytes()), ..RequestHead::default() };
         head.method_text = head.fields.append(self.method.as_bytes());
-        head.authority = head.fields.append(self.host.as_bytes());
+        let authority = head.fields.append(self.host.as_bytes());
+        head.authority = Authority::at(authority, &head.fields);
         let (path, query) = self.parts();
         head.path = head.fields.append(path.as_bytes());
         head.query = query.map(|query| head.fields.append(query.as_bytes()));

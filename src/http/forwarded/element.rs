@@ -118,7 +118,7 @@ fn quoted(value: &mut Scratch, text: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::Scheme;
+    use crate::http::{Authority, Scheme};
 
     fn written(client: &str, local: &str, host: &str, earlier: &[&str]) -> String {
         let mut exchange = Exchange::default();
@@ -129,7 +129,8 @@ mod tests {
             trusted: true,
             ..Client::default()
         };
-        exchange.request.authority = exchange.request.fields.append(host.as_bytes());
+        let authority = exchange.request.fields.append(host.as_bytes());
+        exchange.request.authority = Authority::at(authority, &exchange.request.fields);
         for line in earlier {
             exchange.request.fields.push(b"Forwarded", line.as_bytes());
         }
