@@ -24,10 +24,12 @@ pub struct Membership {
 
 impl Membership {
     /// The membership of a choice.
-    pub fn new(version: u64, choice: Choice, strategy: &Settings, cursor: &Arc<Cursor>) -> Membership {
+    pub fn new(version: u64, choice: Choice<'_>, strategy: &Settings, cursor: &Arc<Cursor>) -> Membership {
         let Choice { set, preferred, panic } = choice;
-        let balancer = build(strategy, set.iter().take(preferred).cloned().collect(), cursor);
-        Membership { version, set: set.into(), preferred, balancer, panic }
+        let set: Arc<[Member]> = set.into_iter().cloned().collect();
+        let balanced = if preferred == set.len() { set.clone() } else { set[..preferred].into() };
+        let balancer = build(strategy, balanced, cursor);
+        Membership { version, set, preferred, balancer, panic }
     }
 
     /// The place in the set of the member that takes the request: the balancer's choice, and for a
@@ -59,8 +61,8 @@ impl Membership {
     }
 
     /// Whether the choice would make the same membership.
-    pub fn is_same(&self, choice: &Choice) -> bool {
-        let same = |(one, other): (&Member, &Member)| {
+    pub fn is_same(&self, choice: &Choice<'_>) -> bool {
+        let same = |(one, other): (&Member, &&Member)| {
             Arc::ptr_eq(&one.endpoint, &other.endpoint)
                 && one.weight == other.weight
                 && one.priority == other.priority
@@ -83,34 +85,36 @@ pub enum Condition {
     Empty,
 }
 
-/// The members that should take traffic.
+/// The members that should take traffic. Borrowed, since it is made every second and is mostly what it
+/// was before: counting many endpoints up and down would cost more than looking at them.
 #[derive(Debug)]
-pub struct Choice {
-    set: Vec<Member>,
+pub struct Choice<'roster> {
+    set: Vec<&'roster Member>,
     preferred: usize,
     panic: bool,
 }
 
-impl Choice {
+impl<'roster> Choice<'roster> {
     /// Chooses the fit members of the lowest priority number that has any; the fit ones of higher
     /// numbers are spares. When the share of fit members there is below the threshold, or nobody
     /// is fit anywhere, health is more likely wrong than right about so many, and sending all
     /// traffic to the rest would make it right: all members are chosen. Weight 0 is never chosen.
-    pub fn of(members: &[Member], threshold: Limit<Ratio>, is_fit: impl Fn(&Endpoint) -> bool) -> Choice {
-        let mut all: Vec<Member> = members.iter().filter(|member| member.weight.0 > 0).cloned().collect();
+    pub fn of(
+        members: &'roster [Member],
+        threshold: Limit<Ratio>,
+        is_fit: impl Fn(&Endpoint) -> bool,
+    ) -> Choice<'roster> {
+        let mut all: Vec<&Member> = members.iter().filter(|member| member.weight.0 > 0).collect();
         all.sort_by_key(|member| member.priority);
         let mut choice = Choice { set: Vec::with_capacity(all.len()), preferred: 0, panic: false };
         for tier in all.chunk_by(|one, other| one.priority == other.priority) {
-            let fit: Vec<&Member> = tier.iter().filter(|member| is_fit(&member.endpoint)).collect();
+            let fit: Vec<&Member> = tier.iter().copied().filter(|member| is_fit(&member.endpoint)).collect();
             if choice.preferred > 0 || fit.is_empty() {
-                choice.set.extend(fit.into_iter().cloned());
+                choice.set.extend(fit);
                 continue;
             }
             choice.panic = is_below(fit.len(), tier.len(), threshold);
-            match choice.panic {
-                true => choice.set.extend_from_slice(tier),
-                false => choice.set.extend(fit.into_iter().cloned()),
-            }
+            choice.set.extend_from_slice(if choice.panic { tier } else { &fit });
             choice.preferred = choice.set.len();
         }
         match choice.preferred == 0 && is_below(0, all.len(), threshold) {
@@ -120,8 +124,8 @@ impl Choice {
     }
 }
 
-fn first_tier(members: &[Member]) -> usize {
-    members.chunk_by(|one, other| one.priority == other.priority).next().map_or(0, <[Member]>::len)
+fn first_tier(members: &[&Member]) -> usize {
+    members.chunk_by(|one, other| one.priority == other.priority).next().map_or(0, <[&Member]>::len)
 }
 
 /// Whether so many of all are less than the share, without rounding.
@@ -147,8 +151,8 @@ mod tests {
         roles.iter().enumerate().map(member).collect()
     }
 
-    fn ports(set: &[Member]) -> Vec<u16> {
-        let port = |member: &Member| member.endpoint.name().rsplit(':').next().unwrap().parse().unwrap();
+    fn ports(set: &[&Member]) -> Vec<u16> {
+        let port = |member: &&Member| member.endpoint.name().rsplit(':').next().unwrap().parse().unwrap();
         set.iter().map(port).collect()
     }
 

@@ -397,11 +397,11 @@ impl Drop for Upstream {
     }
 }
 
-fn choose(roster: &Roster, settings: &settings::Upstream, now: Moment) -> Choice {
+fn choose<'roster>(roster: &'roster Roster, settings: &settings::Upstream, now: Moment) -> Choice<'roster> {
     let is_fit = |endpoint: &Endpoint| {
         endpoint.standing.check() != CheckState::Unhealthy && !endpoint.standing.is_ejected(now)
     };
-    Choice::of(&roster.members(), settings.panic_threshold, is_fit)
+    Choice::of(roster.members(), settings.panic_threshold, is_fit)
 }
 
 /// The feed of these settings. An equal one goes on; another one begins with what is in use, so that

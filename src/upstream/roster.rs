@@ -22,6 +22,8 @@ pub struct Roster {
     push: Arc<Push>,
     /// Each place once: the written ones, then those that were found, then those that were pushed.
     entries: Vec<Entry>,
+    /// The endpoints of the entries with their roles.
+    members: Vec<Member>,
     /// Endpoints that are in no entry any more, while somebody still uses them: one that comes back
     /// is the same.
     gone: Vec<Weak<Endpoint>>,
@@ -88,8 +90,10 @@ impl Roster {
             Found { weight, priority, ..Found::at(address) }
         });
         let gone = previous.map(|roster| roster.gone.clone()).unwrap_or_default();
-        let mut roster = Roster { written: written.collect(), found, push, entries: Vec::new(), gone };
+        let written = written.collect();
+        let mut roster = Roster { written, found, push, entries: Vec::new(), members: Vec::new(), gone };
         roster.entries = roster.merge(&Known::of(previous));
+        roster.members = roster.list();
         roster
     }
 
@@ -111,7 +115,12 @@ impl Roster {
     }
 
     /// All endpoints with their roles; one that is drained has no weight.
-    pub fn members(&self) -> Vec<Member> {
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The members of the entries, to be made anew whenever those have changed.
+    fn list(&self) -> Vec<Member> {
         let member = |entry: &Entry, endpoint: &Arc<Endpoint>| Member {
             endpoint: endpoint.clone(),
             weight: match entry.intake {
@@ -128,7 +137,7 @@ impl Roster {
 
     /// All endpoints.
     pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
-        self.entries.iter().flat_map(|entry| &entry.endpoints)
+        self.members.iter().map(|member| &member.endpoint)
     }
 
     /// The names to resolve, each once, with the number of addresses that are known.
@@ -158,6 +167,7 @@ impl Roster {
             return Change::Same;
         }
         let before = std::mem::replace(&mut entry.endpoints, endpoints);
+        self.members = self.list();
         self.remember(before);
         Change::Changed
     }
@@ -172,6 +182,7 @@ impl Roster {
             return Change::Same;
         }
         let before = std::mem::replace(&mut self.entries, entries);
+        self.members = self.list();
         self.remember(before.into_iter().flat_map(|entry| entry.endpoints).collect());
         Change::Changed
     }
