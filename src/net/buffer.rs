@@ -1,6 +1,7 @@
 //! Read and write buffers, lent by a pool of the worker, so that an idle connection holds none.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// What a buffer starts with: enough for a head and a usual body.
 pub const SMALL: usize = 16 * 1024;
@@ -50,24 +51,34 @@ fn give_back(memory: Box<[u8]>) {
 #[derive(Debug, Default)]
 pub struct Buffer {
     memory: Box<[u8]>,
-    start: usize,
-    end: usize,
+    // Nothing that is buffered comes near 4 GiB, and idle connections have two of these each.
+    start: u32,
+    end: u32,
 }
 
 impl Buffer {
     /// The bytes that are in it.
     pub fn filled(&self) -> &[u8] {
-        &self.memory[self.start..self.end]
+        &self.memory[self.range()]
     }
 
     /// The bytes that are in it, to be changed in place.
     pub fn filled_mut(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.end]
+        let range = self.range();
+        &mut self.memory[range]
+    }
+
+    fn range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    fn place(&mut self, start: usize, end: usize) {
+        (self.start, self.end) = (start as u32, end as u32);
     }
 
     /// How many bytes are in it.
     pub fn len(&self) -> usize {
-        self.end - self.start
+        self.range().len()
     }
 
     /// Whether no byte is in it.
@@ -82,42 +93,47 @@ impl Buffer {
 
     /// Drops bytes from the front.
     pub fn consume(&mut self, count: usize) {
-        self.start = self.start.saturating_add(count).min(self.end);
-        if self.start == self.end && !self.memory.is_empty() {
-            (self.start, self.end) = (LEAD, LEAD);
+        if count < self.len() {
+            self.start += count as u32;
+        } else if !self.memory.is_empty() {
+            self.place(LEAD, LEAD);
         }
     }
 
     /// Shortens it to the first `length` bytes.
     pub fn truncate(&mut self, length: usize) {
-        self.end = self.end.min(self.start + length);
+        if length < self.len() {
+            self.end = self.start + length as u32;
+        }
     }
 
     /// Room to read into: at least one byte unless the buffer is full at its size.
     pub fn spare(&mut self) -> &mut [u8] {
         if self.memory.is_empty() {
             self.memory = lend(SMALL);
-            (self.start, self.end) = (LEAD, LEAD);
+            self.place(LEAD, LEAD);
         }
-        if self.end == self.memory.len() && self.start > LEAD {
-            self.memory.copy_within(self.start..self.end, LEAD);
-            (self.start, self.end) = (LEAD, LEAD + self.end - self.start);
+        let Range { start, end } = self.range();
+        if end == self.memory.len() && start > LEAD {
+            self.memory.copy_within(start..end, LEAD);
+            self.place(LEAD, LEAD + end - start);
         }
-        &mut self.memory[self.end..]
+        &mut self.memory[self.end as usize..]
     }
 
     /// Says that `count` bytes of [`Buffer::spare`] were written.
     pub fn fill(&mut self, count: usize) {
-        self.end = (self.end + count).min(self.memory.len());
+        self.end = (self.end as usize + count).min(self.memory.len()) as u32;
     }
 
     /// Appends bytes, growing as needed; the caller bounds what it appends.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
         // Heads are written in some forty pieces: room is the usual case.
-        if let Some(room) = self.memory.get_mut(self.end..self.end + bytes.len()) {
+        let end = self.end as usize;
+        if let Some(room) = self.memory.get_mut(end..end + bytes.len()) {
             room.copy_from_slice(bytes);
-            self.end += bytes.len();
+            self.end += bytes.len() as u32;
         } else {
             self.push_growing(bytes);
         }
@@ -128,8 +144,9 @@ impl Buffer {
         if self.spare().len() < bytes.len() {
             self.grow(LEAD + self.len() + bytes.len());
         }
-        self.memory[self.end..self.end + bytes.len()].copy_from_slice(bytes);
-        self.end += bytes.len();
+        let end = self.end as usize;
+        self.memory[end..end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len() as u32;
     }
 
     /// Gives it a memory of at least `capacity` bytes, of which some lie before the first one.
@@ -146,7 +163,7 @@ impl Buffer {
         let length = self.len();
         memory[LEAD..LEAD + length].copy_from_slice(self.filled());
         give_back(std::mem::replace(&mut self.memory, memory));
-        (self.start, self.end) = (LEAD, LEAD + length);
+        self.place(LEAD, LEAD + length);
     }
 
     /// Gives the memory back when it is empty.

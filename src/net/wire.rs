@@ -26,7 +26,8 @@ pub struct Wire {
     full_reads: u8,
     /// A body is coming that is worth a large buffer.
     bulk: bool,
-    written: u64,
+    /// The socket has taken bytes of the message that was begun last.
+    taken: bool,
     /// What the input grows to for a body that fills it.
     ahead: u32,
 }
@@ -40,7 +41,7 @@ impl Wire {
             output: Buffer::default(),
             full_reads: 0,
             bulk: false,
-            written: 0,
+            taken: false,
             ahead: LARGE as u32,
         }
     }
@@ -50,9 +51,14 @@ impl Wire {
         Wire { input, ..Wire::new(stream) }
     }
 
-    /// Bytes that the socket has taken since the wire was made.
-    pub fn written(&self) -> u64 {
-        self.written
+    /// The next bytes of the output begin a message.
+    pub fn begin_message(&mut self) {
+        self.taken = false;
+    }
+
+    /// Whether the socket has taken no byte since a message was begun.
+    pub fn is_unsent(&self) -> bool {
+        !self.taken
     }
 
     /// How far bodies are read ahead of their use, in bytes: less where many share what is there.
@@ -136,7 +142,7 @@ impl Wire {
         if written == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        self.written += written as u64;
+        self.taken = true;
         self.output.consume(written.min(waiting));
         // Nothing of `data` went out: try again, the next write waits for the socket.
         match written.saturating_sub(waiting) {
@@ -175,7 +181,7 @@ impl Wire {
         if sent == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
-        self.written += sent as u64;
+        self.taken = true;
         Poll::Ready(Ok(sent))
     }
 
@@ -186,7 +192,7 @@ impl Wire {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.written += written as u64;
+            self.taken = true;
             self.output.consume(written);
         }
         // A plain socket has nothing below; TLS may still hold a record that the socket refused.

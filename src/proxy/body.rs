@@ -35,7 +35,8 @@ impl From<Malformed> for ReadError {
 #[derive(Debug, Default)]
 pub struct BodyReader {
     decoder: Decoder,
-    ready: usize,
+    /// Payload at the front of the input, which is far smaller than 4 GiB.
+    ready: u32,
     read: u64,
     ended: bool,
     /// Few bodies have any, and a connection that rests is to be small.
@@ -68,7 +69,7 @@ impl BodyReader {
             }
         }
         self.read_on(context, wire)?;
-        Poll::Ready(Ok(self.ready))
+        Poll::Ready(Ok(self.ready as usize))
     }
 
     /// Reads once more before anything is passed on when a length promises more than a small buffer
@@ -89,11 +90,11 @@ impl BodyReader {
 
     /// Takes the framing off what lies behind the payload that is ready.
     fn decode(&mut self, wire: &mut Wire) -> Result<(), ReadError> {
-        let raw = &mut wire.input.filled_mut()[self.ready..];
+        let raw = &mut wire.input.filled_mut()[self.ready as usize..];
         if !raw.is_empty() && !self.is_done() {
             let decoded = self.decoder.decode(raw, &mut self.trailers)?;
-            self.ready += decoded.payload;
-            wire.input.truncate(self.ready + decoded.raw);
+            self.ready += decoded.payload as u32;
+            wire.input.truncate(self.ready as usize + decoded.raw);
         }
         Ok(())
     }
@@ -124,14 +125,14 @@ impl BodyReader {
 
     /// The payload that is ready.
     pub fn payload<'wire>(&self, wire: &'wire Wire) -> &'wire [u8] {
-        &wire.input.filled()[..self.ready]
+        &wire.input.filled()[..self.ready as usize]
     }
 
     /// Drops payload from the front.
     pub fn consume(&mut self, wire: &mut Wire, count: usize) {
-        debug_assert!(count <= self.ready, "only payload that is ready can be consumed");
+        debug_assert!(count <= self.ready as usize, "only payload that is ready can be consumed");
         wire.input.consume(count);
-        self.ready -= count;
+        self.ready -= count as u32;
         self.read += count as u64;
     }
 
@@ -148,7 +149,7 @@ impl BodyReader {
 
     /// Payload bytes consumed and ready so far.
     pub fn size(&self) -> u64 {
-        self.read + self.ready as u64
+        self.read + u64::from(self.ready)
     }
 
     /// Trailer fields; complete once the body is done.
@@ -161,15 +162,33 @@ impl BodyReader {
 /// Writes one body to a wire, framed as the head has promised.
 #[derive(Debug, Default)]
 pub struct BodyWriter {
-    framing: Framing,
-    chunk: u64,
-    ended: bool,
+    state: State,
+}
+
+/// How the body is framed, and what is left of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    /// None, or it has ended.
+    #[default]
+    Nothing,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks; so many bytes of the one that was begun.
+    Chunk(u64),
+    UntilClose,
+    Tunnel,
 }
 
 impl BodyWriter {
     /// Starts the body of the message whose head was just written.
     pub fn start(&mut self, framing: Framing) {
-        *self = BodyWriter { framing, chunk: 0, ended: false };
+        self.state = match framing {
+            Framing::None => State::Nothing,
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Chunk(0),
+            Framing::UntilClose => State::UntilClose,
+            Framing::Tunnel => State::Tunnel,
+        };
     }
 
     /// Takes payload and says how much. What goes beyond the promised length is dropped.
@@ -179,22 +198,22 @@ impl BodyWriter {
         wire: &mut Wire,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.framing {
-            Framing::None | Framing::Length(0) => Poll::Ready(Ok(data.len())),
-            Framing::UntilClose | Framing::Tunnel => wire.poll_send(context, data),
-            Framing::Length(left) => {
+        match &mut self.state {
+            State::Nothing | State::Length(0) => Poll::Ready(Ok(data.len())),
+            State::UntilClose | State::Tunnel => wire.poll_send(context, data),
+            State::Length(left) => {
                 let count = ready!(wire.poll_send(context, first(data, *left)))?;
                 *left -= count as u64;
                 Poll::Ready(Ok(count))
             }
-            Framing::Chunked => {
-                if self.chunk == 0 {
+            State::Chunk(left) => {
+                if *left == 0 {
                     write::chunk_line(data.len(), |bytes| wire.output.push(bytes));
-                    self.chunk = data.len() as u64;
+                    *left = data.len() as u64;
                 }
-                let count = ready!(wire.poll_send(context, first(data, self.chunk)))?;
-                self.chunk -= count as u64;
-                if self.chunk == 0 {
+                let count = ready!(wire.poll_send(context, first(data, *left)))?;
+                *left -= count as u64;
+                if *left == 0 {
                     wire.output.push(b"\r\n");
                 }
                 Poll::Ready(Ok(count))
@@ -204,11 +223,11 @@ impl BodyWriter {
 
     /// How many bytes it would take from a pipe: those that need no framing.
     pub fn room(&self, wire: &Wire) -> u64 {
-        match self.framing {
+        match self.state {
             _ if !wire.is_bare() => 0,
-            Framing::Length(left) => left,
-            Framing::UntilClose | Framing::Tunnel => u64::MAX,
-            Framing::None | Framing::Chunked => 0,
+            State::Length(left) => left,
+            State::UntilClose | State::Tunnel => u64::MAX,
+            State::Nothing | State::Chunk(_) => 0,
         }
     }
 
@@ -220,7 +239,7 @@ impl BodyWriter {
         pipe: &mut Pipe,
     ) -> Poll<io::Result<usize>> {
         let count = ready!(wire.poll_send_pipe(context, pipe))?;
-        if let Framing::Length(left) = &mut self.framing {
+        if let State::Length(left) = &mut self.state {
             *left = left.saturating_sub(count as u64);
         }
         Poll::Ready(Ok(count))
@@ -234,20 +253,18 @@ impl BodyWriter {
         wire: &mut Wire,
         trailers: &Fields,
     ) -> Poll<io::Result<()>> {
-        if !self.ended {
-            match self.framing {
-                Framing::Length(1..) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                Framing::Chunked => write::chunked_end(trailers, |bytes| wire.output.push(bytes)),
-                Framing::None | Framing::Length(0) | Framing::UntilClose | Framing::Tunnel => {}
+        match self.state {
+            State::Length(1..) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            State::Chunk(_) => {
+                write::chunked_end(trailers, |bytes| wire.output.push(bytes));
+                self.state = State::Nothing;
             }
-            self.ended = true;
+            State::Nothing | State::Length(0) | State::UntilClose | State::Tunnel => {}
         }
         ready!(wire.poll_flush(context))?;
-        match self.framing {
-            Framing::Tunnel => wire.poll_shutdown(context),
-            Framing::None | Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {
-                Poll::Ready(Ok(()))
-            }
+        match self.state {
+            State::Tunnel => wire.poll_shutdown(context),
+            State::Nothing | State::Length(_) | State::Chunk(_) | State::UntilClose => Poll::Ready(Ok(())),
         }
     }
 }

@@ -81,8 +81,8 @@ pub(super) async fn run<C: Client>(call: &mut Call<'_, C>) -> Ended {
 
 /// One attempt at one endpoint, up to the last byte of its answer.
 async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool) -> Result<Ended, Failure> {
-    let _in_flight = InFlight::begin(pool.endpoint().clone());
-    call.room.greeting = pool.greeting(&call.room.exchange.client);
+    let endpoint: &Endpoint = pool.endpoint();
+    let _in_flight = InFlight::begin(endpoint);
     let (mut link, begun) = connection(call, pool, fresh).await?;
     link.send_head(&call.room.exchange, host_header(call, pool.endpoint()));
     let mut attempt = Attempt::begin(begun);
@@ -98,7 +98,7 @@ async fn attempt<C: Client>(call: &mut Call<'_, C>, pool: &Rc<Pool>, fresh: bool
     // RFC 8441 §5: what is 101 to the endpoint is 200 to a client of HTTP/2.
     let told = if opens && over_h2 { 200 } else { status };
     let now = call.worker.timers.stamp();
-    call.room.journal.answered(pool.endpoint(), told, now);
+    call.room.journal.answered(pool, told, now);
     attempt.answered(now.millis());
     reply::outbound(call.route, call.room);
     call.client.respond(&call.room.exchange, &call.worker.timers);
@@ -151,20 +151,21 @@ async fn connection<C: Client>(
     pool: &Rc<Pool>,
     fresh: bool,
 ) -> Result<(Link, Millis), Failure> {
+    let client = &call.room.exchange.client;
     // Boxed: connecting is rare, and its future would make every idle connection larger.
     if call.room.exchange.request.asks_for_tunnel() {
         let resort = call.fleet.resort(&call.room.tried);
-        return Box::pin(in_time(call, pool.connect_for_tunnel(call.room.greeting, resort))).await;
+        return Box::pin(in_time(call, pool.connect_for_tunnel(pool.greeting(client), resort))).await;
     }
     let can_return = is_repeatable(call) && call.room.replay.holds(call.room.exchange.request.framing);
     let certainty = if can_return { Certainty::Usual } else { Certainty::Sure };
     let now = call.worker.timers.recent().millis();
-    let idle = if fresh { None } else { pool.take(&call.room.greeting, now, certainty) };
+    let idle = if fresh { None } else { pool.take(client, now, certainty) };
     if let Some(link) = idle {
         return Ok((link, now));
     }
     let resort = call.fleet.resort(&call.room.tried);
-    Box::pin(in_time(call, pool.connect(call.room.greeting, resort))).await
+    Box::pin(in_time(call, pool.connect(pool.greeting(client), resort))).await
 }
 
 /// Waits for a new connection while the exchange may last, and says when it was there.
@@ -203,7 +204,7 @@ fn close<C: Client>(
         Ok(()) => {
             upstream.observe(pool.endpoint(), Outcome::Answered(status));
             if attempt.is_sent() {
-                pool.put(link, call.room.greeting, call.worker.timers.now());
+                pool.put(link, call.worker.timers.now());
             }
             Ended::Complete
         }

@@ -1,10 +1,10 @@
 //! What is remembered of an exchange until its last byte: then it is counted and logged.
 
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
+use super::pool::Pool;
 use crate::clock::Stamp;
-use crate::endpoint::Endpoint;
 use crate::http::Reason;
 
 /// What will be counted and logged of one exchange.
@@ -18,8 +18,8 @@ pub struct Journal {
     pub upstream: Option<usize>,
     /// How many middlewares saw the request.
     pub middlewares: usize,
-    /// The endpoint that answered.
-    pub endpoint: Option<Arc<Endpoint>>,
+    /// The pool of the endpoint that answered.
+    pub pool: Option<Rc<Pool>>,
     /// The status that the client got; 0 for none.
     pub status: u16,
     /// Until the head of the answer had come.
@@ -47,8 +47,8 @@ impl Journal {
     }
 
     /// An endpoint has answered.
-    pub fn answered(&mut self, endpoint: &Arc<Endpoint>, status: u16, now: Stamp) {
-        self.endpoint = Some(endpoint.clone());
+    pub fn answered(&mut self, pool: &Rc<Pool>, status: u16, now: Stamp) {
+        self.pool = Some(pool.clone());
         self.status = status;
         self.first_byte = now.since(self.started);
     }

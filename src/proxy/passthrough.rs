@@ -112,7 +112,7 @@ async fn run(
     room.journal.upstream = Some(upstream);
     let fleet = &view.fleets[upstream];
     let (pool, _in_flight, endpoint) = connect(worker, fleet, route, room).await?;
-    room.journal.answered(pool.endpoint(), 0, worker.timers.stamp());
+    room.journal.answered(&pool, 0, worker.timers.stamp());
     let timer = worker.timers.slot();
     let mut relay = Relay {
         client: arrival.client,

@@ -13,7 +13,6 @@ use crate::balance::PickContext;
 use crate::clock::{Stamp, Timers};
 use crate::endpoint::Endpoint;
 use crate::http::{Exchange, Reason};
-use crate::net::proxy_protocol::Greeting;
 use crate::observe::access::Batch;
 use crate::observe::metrics::Shard;
 use crate::snapshot::{Live, Snapshot};
@@ -61,8 +60,6 @@ pub struct Room {
     pub tried: Vec<Arc<Endpoint>>,
     /// One entry for each attempt that failed.
     pub failed: Vec<Failed>,
-    /// What the connection to the endpoint has begun with: a reload meanwhile does not change it.
-    pub greeting: Greeting,
     /// What will be logged and counted.
     pub journal: Journal,
     /// A text while it is made.
@@ -145,6 +142,7 @@ impl Worker {
         room.replay.clear();
         room.tried.clear();
         room.failed.clear();
+        room.journal.pool = None;
         room.draft.clear();
         room.draft.shrink_to(KEPT_TEXT);
         let mut rooms = self.rooms.borrow_mut();
@@ -180,18 +178,16 @@ impl Worker {
     }
 
     /// The pool of an endpoint, made when it is first needed.
-    fn pool(&self, endpoint: &Arc<Endpoint>, upstream: &Upstream) -> Rc<Pool> {
-        let settings = upstream.settings();
+    fn pool(&self, endpoint: &Arc<Endpoint>, upstream: &Arc<Upstream>) -> Rc<Pool> {
         let connector = upstream.connector();
         // The pool keeps its endpoint and its connector alive, so no others can come to these
         // addresses. Connections that were made under other TLS settings are in another pool.
         let identity =
             (Arc::as_ptr(endpoint).addr(), connector.map_or(0, |connector| Arc::as_ptr(connector).addr()));
         let mut pools = self.pools.borrow_mut();
-        let pool = pools
-            .entry(identity)
-            .or_insert_with(|| Rc::new(Pool::new(endpoint.clone(), settings, connector.cloned())));
-        pool.set(settings);
+        let pool =
+            pools.entry(identity).or_insert_with(|| Rc::new(Pool::new(endpoint.clone(), upstream.clone())));
+        pool.follow(upstream);
         pool.clone()
     }
 }

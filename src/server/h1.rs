@@ -149,9 +149,7 @@ struct Connection {
     bare: bool,
     /// The framing of the answer that has begun.
     answering: Option<Framing>,
-    /// What was written when that answer began.
-    written_before: u64,
-    /// What waited in the output then.
+    /// What waited in the output when that answer began.
     waiting_before: u32,
 }
 
@@ -170,7 +168,6 @@ impl Connection {
             closes: false,
             bare: false,
             answering: None,
-            written_before: 0,
             waiting_before: 0,
         }
     }

@@ -14,49 +14,55 @@ use crate::http::validate::wants_close;
 use crate::http::{Exchange, Fields, Framing, Method, Name, Reason, ResponseHead, Version};
 use crate::net::buffer::{LARGE, SMALL};
 use crate::net::connector::{Identity, late_refusal};
+use crate::net::proxy_protocol::Greeting;
 use crate::net::{Pipe, Stream, Wire};
 use crate::proxy::body::{BodyReader, BodyWriter, ReadError};
 
-/// An open connection to an endpoint.
+/// An open connection to an endpoint. Of many, most are in no cache when they are used again, so it is
+/// kept to as few cache lines as it can be.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct H1Link {
     wire: Wire,
     reader: BodyReader,
     writer: BodyWriter,
     scan: Scan,
-    /// How many exchanges it has carried before this one.
-    served: u32,
-    /// What the wire had written when the exchange began.
-    written_before: u64,
+    /// Whether it has carried an exchange before this one.
+    reused: bool,
     /// Whether bytes of an answer have come.
     answered: bool,
     /// Whether the endpoint lets the connection live on.
     keeps: bool,
     sent: bool,
-    /// When it is too old to rest in the pool; set when it first does.
-    retires: Option<Millis>,
+    /// What it began with; hardly any begins with anything.
+    greeting: Option<Box<Greeting>>,
+    /// Since when it rests.
+    rests_since: Millis,
+    /// When it is too old to rest in the pool: never, until it first does.
+    retires: Millis,
 }
 
 impl H1Link {
-    /// Wraps a fresh connection.
-    pub fn new(stream: Stream) -> H1Link {
+    /// Wraps a fresh connection that has begun so.
+    pub fn new(stream: Stream, greeting: Greeting) -> H1Link {
         H1Link {
             wire: Wire::new(stream),
             reader: BodyReader::default(),
             writer: BodyWriter::default(),
             scan: Scan::default(),
-            served: 0,
-            written_before: 0,
+            reused: false,
             answered: false,
             keeps: false,
             sent: false,
-            retires: None,
+            greeting: (greeting != Greeting::Silent).then(|| Box::new(greeting)),
+            rests_since: Millis::NEVER,
+            retires: Millis::NEVER,
         }
     }
 
     /// Puts the head of a request into the output.
     pub fn send_head(&mut self, exchange: &Exchange, host: &[u8]) {
-        self.written_before = self.wire.written();
+        self.wire.begin_message();
         (self.answered, self.keeps, self.sent) = (false, false, false);
         self.scan = Scan::default();
         // A client of HTTP/2 can let a hundred answers wait at one time.
@@ -69,12 +75,12 @@ impl H1Link {
 
     /// Whether it has carried an exchange before, so that the endpoint may have closed it.
     pub fn is_reused(&self) -> bool {
-        self.served > 0
+        self.reused
     }
 
     /// Whether no byte of this request has left.
     pub fn is_unsent(&self) -> bool {
-        self.wire.written() == self.written_before
+        self.wire.is_unsent()
     }
 
     /// Whether any byte of an answer has come.
@@ -133,16 +139,30 @@ impl H1Link {
         self.keeps && self.sent && self.reader.is_clean() && self.wire.input.is_empty()
     }
 
+    /// Whether it began with this greeting, and so is for the same clients.
+    pub fn began_with(&self, greeting: &Greeting) -> bool {
+        self.greeting.as_deref().unwrap_or(&Greeting::Silent) == greeting
+    }
+
     /// Whether it is older than `age`, which runs from its first rest, a tenth more or less.
     pub fn is_old(&mut self, now: Millis, age: Option<Duration>) -> bool {
         let Some(age) = age else { return false };
-        now >= *self.retires.get_or_insert_with(|| now.after(Some(spread(age))))
+        if self.retires == Millis::NEVER {
+            self.retires = now.after(Some(spread(age)));
+        }
+        now >= self.retires
     }
 
-    /// Makes it ready to rest in the pool.
-    pub fn rest(&mut self) {
-        self.served = self.served.saturating_add(1);
+    /// Makes it ready to rest in the pool from now on.
+    pub fn rest(&mut self, now: Millis) {
+        self.reused = true;
+        self.rests_since = now;
         self.wire.rest();
+    }
+
+    /// For how many milliseconds it has rested.
+    pub fn rested(&self, now: Millis) -> u64 {
+        now.0.saturating_sub(self.rests_since.0)
     }
 
     /// Whether a resting connection has seen an end or unasked bytes. No system call.

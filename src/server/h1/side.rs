@@ -54,7 +54,8 @@ impl Client for Connection {
         self.closes |= request.method == Method::Connect && framing != Framing::Tunnel;
         let persistence = self.persistence(framing, clock);
         let length = response.fields.get(Name::ContentLength);
-        (self.written_before, self.waiting_before) = (self.wire.written(), self.wire.output.len() as u32);
+        self.wire.begin_message();
+        self.waiting_before = self.wire.output.len() as u32;
         let output = &mut self.wire.output;
         if framing == Framing::Tunnel {
             self.reader.start(framing);
@@ -68,7 +69,7 @@ impl Client for Connection {
     }
 
     fn take_back(&mut self) -> bool {
-        let is_unsent = self.wire.written() == self.written_before;
+        let is_unsent = self.wire.is_unsent();
         if is_unsent {
             self.wire.output.truncate(self.waiting_before as usize);
             self.answering = None;
