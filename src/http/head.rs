@@ -162,10 +162,14 @@ pub struct Authority {
 }
 
 impl Authority {
+    /// An authority whose host is so long.
+    pub fn new(whole: Span, host: usize) -> Authority {
+        Authority { whole, host_end: whole.start + host as u32 }
+    }
+
     /// The authority that stands there.
     pub fn at(whole: Span, fields: &Fields) -> Authority {
-        let host = split_port(fields.text(whole)).0.len() as u32;
-        Authority { whole, host_end: whole.start + host }
+        Authority::new(whole, split_port(fields.text(whole)).0.len())
     }
 }
 

@@ -162,21 +162,24 @@ fn split_connect(head: &RequestHead) -> Result<Target, Reason> {
 /// Settles who is addressed: exactly one valid Host, or the absolute form, which wins.
 fn authority(head: &mut RequestHead, absolute: Option<Span>) -> Result<(), Reason> {
     let host = head.fields.single(Name::Host).map_err(|Repeated| Reason::BadRequestHost)?;
-    let host = host.map(|field| field.value);
-    let [absolute, host] = [absolute, host].map(|span| span.map(|span| without_empty_port(head, span)));
-    for span in absolute.iter().chain(&host) {
-        if !is_authority(head.fields.text(*span)) {
-            return Err(Reason::BadRequestHost);
-        }
-    }
+    let judge = |span| -> Result<Authority, Reason> {
+        let whole = without_empty_port(head, span);
+        let host = host_length(head.fields.text(whole)).ok_or(Reason::BadRequestHost)?;
+        Ok(Authority::new(whole, host))
+    };
+    let absolute = absolute.map(judge).transpose()?;
+    let host = host.map(|field| judge(field.value)).transpose()?;
     let chosen = match (absolute, host) {
         (_, None) if head.version == Version::Http11 => return Err(Reason::BadRequestHost),
         (Some(absolute), _) => absolute,
         (None, Some(host)) => host,
         (None, None) => return Ok(()),
     };
-    let authority = lower(head, chosen);
-    head.authority = Authority::at(authority, &head.fields);
+    head.authority = chosen;
+    if let Some(_capital) = find::capital(head.authority()) {
+        let lower = head.authority().to_ascii_lowercase();
+        head.authority = Authority::new(head.fields.append(&lower), head.host().len());
+    }
     Ok(())
 }
 
@@ -186,28 +189,20 @@ fn without_empty_port(head: &RequestHead, span: Span) -> Span {
     Span { end: span.end - u32::from(has_one), ..span }
 }
 
-/// The span itself when it is in lower case already, else a copy in lower case.
-fn lower(head: &mut RequestHead, span: Span) -> Span {
-    let text = head.fields.text(span);
-    if find::capital(text).is_none() {
-        return span;
-    }
-    let text = text.to_ascii_lowercase();
-    head.fields.append(&text)
-}
-
-/// `host [":" port]` of RFC 3986 without userinfo, empty host or comma.
-pub fn is_authority(text: &[u8]) -> bool {
+/// How long the host is of `host [":" port]` of RFC 3986 without userinfo, empty host or comma; `None`
+/// of anything else.
+fn host_length(text: &[u8]) -> Option<usize> {
     let usual = find::host_end(text).unwrap_or(text.len());
     let name = usual + text[usual..].iter().take_while(|byte| NAME[usize::from(**byte)]).count();
+    let is_name = (1..=MAX_NAME).contains(&name);
     match &text[name..] {
-        [] => (1..=MAX_NAME).contains(&name),
-        [b':', port @ ..] => (1..=MAX_NAME).contains(&name) && is_port(port),
+        [] => is_name.then_some(name),
+        [b':', port @ ..] => (is_name && is_port(port)).then_some(name),
         [b'[', ..] if name == 0 => {
             let (host, port) = split_port(text);
-            port.is_none_or(is_port) && is_bracketed_address(host)
+            (port.is_none_or(is_port) && is_bracketed_address(host)).then_some(host.len())
         }
-        _ => false,
+        _ => None,
     }
 }
 
