@@ -54,7 +54,7 @@ impl BodyReader {
     /// Ready with the number of payload bytes at the front of the input; 0 at the end.
     pub fn poll(&mut self, context: &mut Context<'_>, wire: &mut Wire) -> Poll<Result<usize, ReadError>> {
         loop {
-            if self.ready == 0 {
+            if self.ready == 0 && !self.is_done() {
                 self.decode(wire)?;
             }
             if self.ready > 0 || self.is_done() {

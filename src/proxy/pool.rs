@@ -128,8 +128,13 @@ impl Pool {
         let newest = self.newest.borrow_mut().take_if(|link| link.began_with(greeting));
         newest.or_else(|| {
             let mut older = self.rare.get()?.older.borrow_mut();
-            let place = older.iter().rposition(|link| link.began_with(greeting))?;
-            Some(older.remove(place))
+            match older.last().is_some_and(|link| link.began_with(greeting)) {
+                true => older.pop(),
+                false => {
+                    let place = older.iter().rposition(|link| link.began_with(greeting))?;
+                    Some(older.remove(place))
+                }
+            }
         })
     }
 

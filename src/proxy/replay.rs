@@ -29,7 +29,7 @@ impl Replay {
     pub fn clear(&mut self) {
         self.kept.clear();
         self.kept.shrink_to(KEPT);
-        *self = Replay { kept: std::mem::take(&mut self.kept), ..Replay::default() };
+        (self.sent, self.limit, self.overflowed, self.reserved) = (0, 0, false, None);
     }
 
     /// Keeps bodies of up to `limit` bytes.

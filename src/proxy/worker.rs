@@ -16,6 +16,7 @@ use crate::http::{Exchange, Reason};
 use crate::observe::access::Batch;
 use crate::observe::metrics::Shard;
 use crate::snapshot::{Live, Snapshot};
+use crate::units::Generation;
 use crate::upstream::{Membership, Upstream};
 
 /// The state of one worker.
@@ -100,6 +101,11 @@ impl Worker {
         };
         worker.adopt(snapshot);
         worker
+    }
+
+    /// The generation of the current snapshot.
+    pub fn generation(&self) -> Generation {
+        self.live.generation()
     }
 
     /// The current snapshot. A request keeps the one that it began with.

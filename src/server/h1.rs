@@ -184,10 +184,10 @@ impl Connection {
 
     /// Goes on under the settings of a reload; a listener that is gone lends its last ones.
     fn follow(&mut self, visit: &mut Visit, generation: &mut Generation) {
-        let view = visit.worker.view();
-        if view.snapshot.generation == *generation {
+        if visit.worker.generation() == *generation {
             return;
         }
+        let view = visit.worker.view();
         *generation = view.snapshot.generation;
         if let Some(current) = view.snapshot.listener(visit.listener.number) {
             self.listener = current.clone();

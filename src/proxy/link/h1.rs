@@ -140,7 +140,11 @@ impl H1Link {
 
     /// Whether it began with this greeting, and so is for the same clients.
     pub fn began_with(&self, greeting: &Greeting) -> bool {
-        self.greeting.as_deref().unwrap_or(&Greeting::Silent) == greeting
+        match (&self.greeting, greeting) {
+            (None, Greeting::Silent) => true,
+            (None, _) => false,
+            (Some(own), other) => **own == *other,
+        }
     }
 
     /// Whether it is older than `age`, which runs from its first rest, a tenth more or less.
