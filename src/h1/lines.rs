@@ -32,14 +32,12 @@ pub(super) fn read(
     most: usize,
     fields: &mut Fields,
 ) -> Result<usize, Fault> {
-    let full = fields.list().len() + most;
+    let mut left = most;
     loop {
         if matches!(bytes.get(at), Some(b'\r' | b'\n')) {
             return line_end(bytes, at, ends);
         }
-        if fields.list().len() >= full {
-            return Err(Fault::TooMany);
-        }
+        left = left.checked_sub(1).ok_or(Fault::TooMany)?;
         let line = match usual_line(bytes, at) {
             Some(line) => line,
             None => unusual_line(bytes, at, ends)?,

@@ -24,6 +24,19 @@ pub(super) fn poll_read(
 ) -> Poll<io::Result<usize>> {
     // Whoever finds its socket ready again and again must let others have their turn.
     let turn = ready!(coop::poll_proceed(context));
+    let read = poll_read_on(tcp, context, room);
+    if read.is_ready() {
+        turn.made_progress();
+    }
+    read
+}
+
+/// The same for whoever does not read again and again: the last read did not fill its room.
+pub(super) fn poll_read_on(
+    tcp: &TcpStream,
+    context: &mut Context<'_>,
+    room: &mut [u8],
+) -> Poll<io::Result<usize>> {
     loop {
         let mut count = 0;
         let read = tcp.try_io(Interest::READABLE, || {
@@ -42,7 +55,6 @@ pub(super) fn poll_read(
             }
             Err(error) => return Poll::Ready(Err(error)),
         }
-        turn.made_progress();
         return Poll::Ready(Ok(count));
     }
 }

@@ -143,10 +143,18 @@ fn peek(socket: &impl AsFd) -> io::Result<usize> {
 }
 
 impl Stream {
-    /// Reads once and says how many bytes; 0 is the end, or no room.
-    pub fn poll_read_once(&mut self, context: &mut Context<'_>, room: &mut [u8]) -> Poll<io::Result<usize>> {
-        if let Stream::Tcp(tcp) = self {
-            return plain::poll_read(tcp, context, room);
+    /// Reads once and says how many bytes; 0 is the end, or no room. `again` says that the last read has
+    /// filled its room, so that this may go on for ever.
+    pub fn poll_read_once(
+        &mut self,
+        context: &mut Context<'_>,
+        room: &mut [u8],
+        again: bool,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tcp(tcp) if again => return plain::poll_read(tcp, context, room),
+            Stream::Tcp(tcp) => return plain::poll_read_on(tcp, context, room),
+            Stream::Tls(_) | Stream::Unix(_) | Stream::Secure(_) => {}
         }
         let mut read = ReadBuf::new(room);
         ready!(Pin::new(self).poll_read(context, &mut read))?;

@@ -119,7 +119,10 @@ impl Wire {
             // Reading into no room looks like the end of the stream.
             return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
         }
-        let Poll::Ready(read) = self.stream.poll_read_once(context, spare) else { return self.starve() };
+        let again = self.full_reads > 0 || self.bulk;
+        let Poll::Ready(read) = self.stream.poll_read_once(context, spare, again) else {
+            return self.starve();
+        };
         let count = read?;
         self.input.fill(count);
         self.full_reads = if count == room { self.full_reads.saturating_add(1) } else { 0 };

@@ -203,8 +203,10 @@ fn close<C: Client>(
     match streamed {
         Ok(()) => {
             upstream.observe(pool.endpoint(), Outcome::Answered(status));
+            let now = call.worker.timers.stamp();
+            call.room.journal.ended = Some(now);
             if attempt.is_sent() {
-                pool.put(link, call.worker.timers.now());
+                pool.put(link, now.millis());
             }
             Ended::Complete
         }

@@ -12,6 +12,8 @@ use crate::http::Reason;
 pub struct Journal {
     /// When the head had come.
     pub started: Stamp,
+    /// When its answer had gone, where that is known already.
+    pub ended: Option<Stamp>,
     /// The route that took it.
     pub route: Option<u32>,
     /// The upstream that it went to.

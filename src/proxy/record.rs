@@ -11,7 +11,8 @@ use crate::snapshot::{Listener, Route};
 /// Counts and logs an exchange that is over.
 pub(super) fn record(worker: &Worker, view: &View, listener: &Listener, room: &mut Room) {
     let journal = &room.journal;
-    let duration = worker.timers.stamp().since(journal.started);
+    let ended = journal.ended.unwrap_or_else(|| worker.timers.stamp());
+    let duration = ended.since(journal.started);
     let route = journal.route.and_then(|number| view.snapshot.routes.get(number as usize));
     let status = journal.status();
     let number = route.map_or(RouteId::NONE, |route| route.number);
