@@ -69,24 +69,29 @@ impl Connection {
         opening: Opening,
     ) -> Poll<Option<Arrived>> {
         loop {
-            let beginning = match opening {
-                Opening::Open => recognise(self.wire.input.filled()),
-                Opening::Agreed | Opening::Past => Some(Protocol::H1),
-            };
-            match beginning {
-                Some(Protocol::H2) => return Poll::Ready(Some(Arrived::Http2)),
-                Some(Protocol::H1) => {
-                    if let Some(arrived) = self.look_for_head(worker) {
-                        return Poll::Ready(Some(arrived.unwrap_or_else(Arrived::Refused)));
-                    }
-                }
-                None => {}
+            if let Some(arrived) = self.look(worker, opening) {
+                return Poll::Ready(Some(arrived.unwrap_or_else(Arrived::Refused)));
             }
             match self.wire.poll_fill(context) {
                 Poll::Ready(Ok(count)) if count > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,
             }
+        }
+    }
+
+    /// What there is to be made of the bytes that are there.
+    fn look(&mut self, worker: &Worker, opening: Opening) -> Option<Result<Arrived, Reason>> {
+        if self.wire.input.is_empty() {
+            return None;
+        }
+        let beginning = match opening {
+            Opening::Open => recognise(self.wire.input.filled())?,
+            Opening::Agreed | Opening::Past => Protocol::H1,
+        };
+        match beginning {
+            Protocol::H1 => self.look_for_head(worker),
+            Protocol::H2 => Some(Ok(Arrived::Http2)),
         }
     }
 
