@@ -63,12 +63,13 @@ fn request_line(bytes: &[u8], ends: Ends) -> Result<Option<RequestLine>, Reason>
         Err(Fault::Malformed | Fault::TooMany) => return Err(Reason::BadRequestLine),
     };
     let line = &bytes[..stop];
-    let space = find::byte(line, 0, b' ').ok_or(Reason::BadRequestLine)?;
+    // What ends the line ends a target, too.
+    let space = find::byte(bytes, 0, b' ').filter(|space| *space < stop).ok_or(Reason::BadRequestLine)?;
     let known = Method::of(&line[..space]);
     if known == Method::Other && !is_token(&line[..space]) {
         return Err(Reason::BadRequestLine);
     }
-    let target = Span::new(space + 1, find::target_end(line, space + 1).ok_or(Reason::BadRequestLine)?);
+    let target = Span::new(space + 1, find::target_end(bytes, space + 1).ok_or(Reason::BadRequestLine)?);
     let version = match &line[target.end as usize..] {
         _ if target.is_empty() => return Err(Reason::BadRequestLine),
         b" HTTP/1.1" => Version::Http11,

@@ -18,6 +18,11 @@ impl Span {
         Span { start: start as u32, end: end as u32 }
     }
 
+    /// Its bytes as a range.
+    pub fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
     /// How many bytes it covers.
     pub fn len(self) -> usize {
         (self.end - self.start) as usize
@@ -80,6 +85,11 @@ impl Fields {
     /// The bytes of a span of this head.
     pub fn text(&self, span: Span) -> &[u8] {
         self.text.get(span.start as usize..span.end as usize).unwrap_or_default()
+    }
+
+    /// All bytes that the spans of this head are of.
+    pub fn whole_text(&self) -> &[u8] {
+        &self.text
     }
 
     /// Appends bytes that fields or a start line will point into.

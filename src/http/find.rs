@@ -1,6 +1,8 @@
 //! Finds bytes in heads, sixteen at a time: the pieces are too short for a general search, with its choice
 //! of registers at run time, to pay for its call.
 
+use std::ops::Range;
+
 use wide::u8x16;
 
 /// Bytes of a block that are looked for; `0xff` each.
@@ -13,6 +15,12 @@ const BLOCK: usize = 16;
 #[inline(always)]
 pub fn byte(bytes: &[u8], from: usize, wanted: u8) -> Option<usize> {
     first(bytes, from, |block| block.cmp_eq(u8x16::splat(wanted)))
+}
+
+/// The same in a part of the bytes.
+#[inline(always)]
+pub fn byte_within(bytes: &[u8], within: Range<usize>, wanted: u8) -> Option<usize> {
+    first_within(bytes, within, |block| block.cmp_eq(u8x16::splat(wanted)))
 }
 
 /// Where the first control byte is that is no tab: the end of a line, or what no line may hold
@@ -33,8 +41,8 @@ pub fn target_end(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// Where the first byte is that is no visible ASCII, or one that is no part of a target: `#`.
 #[inline(always)]
-pub fn target_fault(bytes: &[u8]) -> Option<usize> {
-    first(bytes, 0, |block| {
+pub fn target_fault(bytes: &[u8], within: Range<usize>) -> Option<usize> {
+    first_within(bytes, within, |block| {
         let is_visible = block.max(u8x16::splat(0x21)).cmp_eq(block) & at_most(block, 0x7e);
         !is_visible | block.cmp_eq(u8x16::splat(b'#'))
     })
@@ -42,14 +50,14 @@ pub fn target_fault(bytes: &[u8]) -> Option<usize> {
 
 /// Where the first capital letter is.
 #[inline(always)]
-pub fn capital(bytes: &[u8]) -> Option<usize> {
-    first(bytes, 0, |block| block.max(u8x16::splat(b'A')).cmp_eq(block) & at_most(block, b'Z'))
+pub fn capital(bytes: &[u8], within: Range<usize>) -> Option<usize> {
+    first_within(bytes, within, |block| block.max(u8x16::splat(b'A')).cmp_eq(block) & at_most(block, b'Z'))
 }
 
 /// Where the first byte is that usual names of hosts do not have: no small letter, digit, dot or hyphen.
 #[inline(always)]
-pub fn host_end(bytes: &[u8]) -> Option<usize> {
-    first(bytes, 0, |block| {
+pub fn host_end(bytes: &[u8], within: Range<usize>) -> Option<usize> {
+    first_within(bytes, within, |block| {
         let is_small = block.max(u8x16::splat(b'a')).cmp_eq(block) & at_most(block, b'z');
         // A hyphen, a dot, a slash and the digits are neighbours.
         let is_digit = block.max(u8x16::splat(b'-')).cmp_eq(block) & at_most(block, b'9');
@@ -60,6 +68,13 @@ pub fn host_end(bytes: &[u8]) -> Option<usize> {
 #[inline(always)]
 fn at_most(block: u8x16, most: u8) -> Hits {
     block.min(u8x16::splat(most)).cmp_eq(block)
+}
+
+/// Whole blocks are looked at, also where the part ends within one.
+#[inline(always)]
+fn first_within(bytes: &[u8], within: Range<usize>, hits: impl Fn(u8x16) -> Hits) -> Option<usize> {
+    let near = &bytes[..bytes.len().min(within.end + BLOCK)];
+    first(near, within.start, hits).filter(|at| *at < within.end)
 }
 
 #[inline(always)]
@@ -119,13 +134,26 @@ mod tests {
                         assert_eq!(target_end(&bytes, from), naive(|byte| matches!(byte, 0..=32 | 127)));
                     }
                     let is_fault = |byte: &u8| matches!(byte, 0..=32 | 127..) || *byte == b'#';
-                    assert_eq!(target_fault(&bytes), bytes.iter().position(is_fault));
+                    let all = || 0..length;
+                    assert_eq!(target_fault(&bytes, all()), bytes.iter().position(is_fault));
                     let is_usual = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
-                    assert_eq!(host_end(&bytes), bytes.iter().position(|byte| !is_usual(byte)));
-                    assert_eq!(capital(&bytes), bytes.iter().position(u8::is_ascii_uppercase));
+                    assert_eq!(host_end(&bytes, all()), bytes.iter().position(|byte| !is_usual(byte)));
+                    assert_eq!(capital(&bytes, all()), bytes.iter().position(u8::is_ascii_uppercase));
                 }
             }
         }
         assert_eq!(byte(b"abc", 4, b'a'), None);
+    }
+
+    #[test]
+    fn what_stands_behind_a_part_is_not_found() {
+        for length in [3, 20, 40] {
+            for end in 0..length {
+                let mut bytes = vec![b'a'; length];
+                bytes[end] = b'?';
+                assert_eq!(byte_within(&bytes, 0..end, b'?'), None);
+                assert_eq!(byte_within(&bytes, 1.min(end)..end + 1, b'?'), Some(end));
+            }
+        }
     }
 }

@@ -162,6 +162,11 @@ pub struct Authority {
 }
 
 impl Authority {
+    /// Where it stands.
+    pub fn range(self) -> std::ops::Range<usize> {
+        self.whole.range()
+    }
+
     /// An authority whose host is so long.
     pub fn new(whole: Span, host: usize) -> Authority {
         Authority { whole, host_end: whole.start + host as u32 }

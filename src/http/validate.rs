@@ -4,7 +4,7 @@
 //! bytes, line ends) is its matter. Here the message is judged as a whole and made canonical:
 //! one framing, one authority, one path, seen alike by routes, middlewares and endpoints.
 
-use super::fields::{Repeated, Span, items};
+use super::fields::{Fields, Repeated, Span, items};
 use super::find;
 use super::forwarded::drop_listed;
 use super::framing::Framing;
@@ -113,7 +113,7 @@ struct Target {
 /// Takes the target apart by its form (RFC 9112 §3.2).
 fn split_target(head: &mut RequestHead) -> Result<Target, Reason> {
     let text = head.target();
-    if text.is_empty() || find::target_fault(text).is_some() {
+    if text.is_empty() || find::target_fault(head.fields.whole_text(), head.target.range()).is_some() {
         return Err(Reason::BadRequestTarget);
     }
     let start = head.target.start as usize;
@@ -164,7 +164,7 @@ fn authority(head: &mut RequestHead, absolute: Option<Span>) -> Result<(), Reaso
     let host = head.fields.single(Name::Host).map_err(|Repeated| Reason::BadRequestHost)?;
     let judge = |span| -> Result<Authority, Reason> {
         let whole = without_empty_port(head, span);
-        let host = host_length(head.fields.text(whole)).ok_or(Reason::BadRequestHost)?;
+        let host = host_length(&head.fields, whole).ok_or(Reason::BadRequestHost)?;
         Ok(Authority::new(whole, host))
     };
     let absolute = absolute.map(judge).transpose()?;
@@ -176,7 +176,7 @@ fn authority(head: &mut RequestHead, absolute: Option<Span>) -> Result<(), Reaso
         (None, None) => return Ok(()),
     };
     head.authority = chosen;
-    if let Some(_capital) = find::capital(head.authority()) {
+    if find::capital(head.fields.whole_text(), chosen.range()).is_some() {
         let lower = head.authority().to_ascii_lowercase();
         head.authority = Authority::new(head.fields.append(&lower), head.host().len());
     }
@@ -191,8 +191,10 @@ fn without_empty_port(head: &RequestHead, span: Span) -> Span {
 
 /// How long the host is of `host [":" port]` of RFC 3986 without userinfo, empty host or comma; `None`
 /// of anything else.
-fn host_length(text: &[u8]) -> Option<usize> {
-    let usual = find::host_end(text).unwrap_or(text.len());
+fn host_length(fields: &Fields, whole: Span) -> Option<usize> {
+    let text = fields.text(whole);
+    let end = find::host_end(fields.whole_text(), whole.range());
+    let usual = end.map_or(text.len(), |end| end - whole.start as usize);
     let name = usual + text[usual..].iter().take_while(|byte| NAME[usize::from(**byte)]).count();
     let is_name = (1..=MAX_NAME).contains(&name);
     match &text[name..] {
@@ -244,9 +246,9 @@ fn canonical_path(head: &mut RequestHead, whole: Span, slashes: EncodedSlashes) 
         return Ok(());
     }
     let (start, end) = (whole.start as usize, whole.end as usize);
-    let question = find::byte(text, 0, b'?');
-    head.query = question.map(|at| Span::new(start + at + 1, end));
-    let raw = Span::new(start, question.map_or(end, |at| start + at));
+    let question = find::byte_within(head.fields.whole_text(), start..end, b'?');
+    head.query = question.map(|at| Span::new(at + 1, end));
+    let raw = Span::new(start, question.unwrap_or(end));
     if raw.is_empty() {
         // `OPTIONS http://a` asks about the server itself (RFC 9112 §3.2.4).
         let is_server = head.method == Method::Options && question.is_none();
@@ -264,15 +266,16 @@ fn canonical_path(head: &mut RequestHead, whole: Span, slashes: EncodedSlashes) 
 
 /// Whether the client asked with `Connection: close`, or is an 1.0 client that did not ask to
 /// keep the connection (RFC 9112 §9.3).
-pub fn wants_close(version: Version, connection: impl Iterator<Item = impl AsRef<[u8]>>) -> bool {
+pub fn wants_close(version: Version, fields: &Fields) -> bool {
     let mut keep = version != Version::Http10;
-    for value in connection {
-        for item in items(value.as_ref()) {
-            if item.eq_ignore_ascii_case(b"close") {
-                return true;
-            }
-            keep |= item.eq_ignore_ascii_case(b"keep-alive");
+    if !fields.may_have(Name::Connection) {
+        return !keep;
+    }
+    for item in fields.all(Name::Connection).flat_map(items) {
+        if item.eq_ignore_ascii_case(b"close") {
+            return true;
         }
+        keep |= item.eq_ignore_ascii_case(b"keep-alive");
     }
     !keep
 }
@@ -432,9 +435,15 @@ mod tests {
 
     #[test]
     fn persistence_follows_version_and_connection() {
-        assert!(!wants_close(Version::Http11, [b"x".as_slice()].iter()));
-        assert!(wants_close(Version::Http11, [b"x, Close".as_slice()].iter()));
-        assert!(wants_close(Version::Http10, std::iter::empty::<&[u8]>()));
-        assert!(!wants_close(Version::Http10, [b"keep-alive".as_slice()].iter()));
+        let closes = |version, told: Option<&[u8]>| {
+            let mut fields = Fields::default();
+            told.into_iter().for_each(|told| fields.push(b"Connection", told));
+            wants_close(version, &fields)
+        };
+        assert!(!closes(Version::Http11, Some(b"x")));
+        assert!(closes(Version::Http11, Some(b"x, Close")));
+        assert!(!closes(Version::Http11, None));
+        assert!(closes(Version::Http10, None));
+        assert!(!closes(Version::Http10, Some(b"keep-alive")));
     }
 }

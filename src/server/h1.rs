@@ -10,7 +10,7 @@ use crate::config::listener::{Limits, Protocol};
 use crate::h1::scan::Scan;
 use crate::h1::{request, request::HeadLimits};
 use crate::http::validate::{self, wants_close};
-use crate::http::{Framing, Name, Reason, Version};
+use crate::http::{Framing, Reason, Version};
 use crate::net::Wire;
 use crate::proxy::body::{BodyReader, BodyWriter};
 use crate::proxy::{self, Ended, Room};
@@ -222,7 +222,7 @@ impl Connection {
         self.wire.input.consume(length);
         self.version = head.version;
         validate::request(head, self.listener.settings.encoded_slashes)?;
-        self.closes = wants_close(head.version, head.fields.all(Name::Connection));
+        self.closes = wants_close(head.version, &head.fields);
         if head.framing.exceeds(self.body_limit()) {
             return Err(Reason::BodyTooLarge);
         }

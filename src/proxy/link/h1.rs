@@ -124,7 +124,7 @@ impl H1Link {
             _ => {}
         }
         self.reader.start(head.framing);
-        let closes = wants_close(head.version, head.fields.all(Name::Connection));
+        let closes = wants_close(head.version, &head.fields);
         self.keeps = !closes && !matches!(head.framing, Framing::UntilClose | Framing::Tunnel);
         if head.framing == Framing::Tunnel {
             self.writer.start(Framing::Tunnel);
