@@ -43,7 +43,7 @@ fn main() {
         let mut out = Vec::with_capacity(4096);
         row(&format!("write the same head of {name}"), || {
             out.clear();
-            write::request(&exchange, b"api.example.com", |bytes| out.extend_from_slice(bytes));
+            write::request(&exchange, b"api.example.com", &mut out);
             !out.is_empty()
         });
     }
@@ -58,7 +58,7 @@ fn main() {
 fn chunked() {
     let mut body = Vec::new();
     for _ in 0..16 {
-        write::chunk_line(1024, |bytes| body.extend_from_slice(bytes));
+        write::chunk_line(1024, &mut body);
         body.extend_from_slice(&[b'x'; 1024]);
         body.extend_from_slice(b"\r\n");
     }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-use tidegate::http::RequestHead;
+use tidegate::http::{Authority, RequestHead};
 use tidegate::route::{Entry, Serves, Settings, Subject, Table};
 
 /// The paths of each host: exact, prefix and template.
@@ -86,7 +86,8 @@ fn variant(name: &'static str, routes: &[Settings], hosts: usize) -> Variant {
 fn request(host: usize, path: &str) -> RequestHead {
     let mut head = RequestHead::default();
     head.method_text = head.fields.append(b"GET");
-    head.authority = head.fields.append(format!("h{host}.example.com").as_bytes());
+    let authority = head.fields.append(format!("h{host}.example.com").as_bytes());
+    head.authority = Authority::at(authority, &head.fields);
     head.path = head.fields.append(path.as_bytes());
     head.fields.push(b"user-agent", b"bench");
     head

@@ -44,7 +44,7 @@ fn again(exchange: &Exchange) {
     let first = &exchange.request;
     let host: &[u8] = if first.authority().is_empty() { b"endpoint:1" } else { first.authority() };
     let mut bytes = Vec::new();
-    write::request(exchange, host, |part| bytes.extend_from_slice(part));
+    write::request(exchange, host, &mut bytes);
     let text = String::from_utf8_lossy(&bytes).into_owned();
     assert!(is_strict(&bytes), "{text}");
     assert_eq!(Scan::default().end_of_head(&bytes), Ok(Some(bytes.len())), "{text}");

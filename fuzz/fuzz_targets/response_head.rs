@@ -36,7 +36,7 @@ fn again(head: &ResponseHead, method: Method, version: Version) {
     let framing = write::framing_for(version, method, head.status, head.framing);
     let length = head.fields.get(Name::ContentLength);
     let mut bytes = Vec::new();
-    write::response(head, framing, length, Persistence::Close, |part| bytes.extend_from_slice(part));
+    write::response(head, framing, length, Persistence::Close, &mut bytes);
     let text = String::from_utf8_lossy(&bytes).into_owned();
     assert_eq!(Scan::default().end_of_head(&bytes), Ok(Some(bytes.len())), "{text}");
     let mut second = ResponseHead::default();

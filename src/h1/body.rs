@@ -88,14 +88,20 @@ impl Decoder {
         trailers: &mut Option<Box<Fields>>,
     ) -> Result<Decoded, Malformed> {
         let total = bytes.len();
+        if let State::Length(left) = self.state {
+            // The usual body: its payload stands where it is.
+            let payload = usize::try_from(left).unwrap_or(usize::MAX).min(total);
+            self.state = self.after_data(left - payload as u64);
+            return Ok(Decoded { payload, raw: total - payload });
+        }
         let (mut payload, mut at) = (0, 0);
         while at < total {
             match self.state {
-                State::Done => break,
+                State::Done | State::Length(_) => break,
                 State::ToTheEnd => {
                     (payload, at) = (total, total);
                 }
-                State::Length(left) | State::ChunkData(left) => {
+                State::ChunkData(left) => {
                     let take = left.min((total - at) as u64);
                     let count = take as usize;
                     if payload != at {
