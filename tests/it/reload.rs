@@ -26,6 +26,19 @@ fn a_change_of_the_file_is_live_within_two_seconds() {
     assert!(proxy.generation() > generation);
 }
 
+/// So long that it is read when nobody else wants the processor.
+#[test]
+fn a_change_of_a_long_file_is_live_as_soon() {
+    let long = |text: &str| {
+        let routes = (0..1_000).map(|number| format!("[[route]]\npath = \"/{number}/*\"\nrespond = {{}}\n"));
+        answering(text) + &routes.collect::<String>()
+    };
+    let proxy = Proxy::start(&long("old"));
+    assert_eq!(proxy.get("/").text(), "old");
+    proxy.rewrite(&long("new"));
+    wait_until("the change is live", || proxy.get("/").text() == "new");
+}
+
 #[test]
 fn sighup_and_the_admin_listener_reload() {
     let proxy = Proxy::start(&(answering("old") + QUIET));
