@@ -268,6 +268,24 @@ mod tests {
     }
 
     #[test]
+    fn a_head_goes_on_as_it_stands_but_for_what_is_not_as_it_would_be_written() {
+        let written = |bytes: &[u8], status| {
+            let mut head = ResponseHead::default();
+            crate::h1::response::parse(bytes, Method::Get, &mut head).unwrap();
+            head.status = status;
+            text(|out| response(&head, head.framing, None, Persistence::Keep, out))
+        };
+        let whole = "HTTP/1.1 200 Fine\r\nX-A: 1\r\nContent-Length: 5\r\nX-B: 2\r\n\r\n";
+        assert_eq!(written(whole.as_bytes(), 200), whole);
+        // Another status, an old version, no phrase, a length in another form.
+        assert!(written(whole.as_bytes(), 206).starts_with("HTTP/1.1 206 Fine\r\nX-A: 1\r\n"));
+        let old = written(b"HTTP/1.0 200 Fine\r\nContent-Length: 5\r\n\r\n", 200);
+        assert_eq!(old, "HTTP/1.1 200 Fine\r\nContent-Length: 5\r\n\r\n");
+        let odd = written(b"HTTP/1.1 200 \r\nContent-Length: 05\r\nX-A: 1\r\n\r\n", 200);
+        assert_eq!(odd, "HTTP/1.1 200 OK\r\nX-A: 1\r\ncontent-length: 5\r\n\r\n");
+    }
+
+    #[test]
     fn chunks_are_framed_in_hexadecimal() {
         assert_eq!(text(|out| chunk_line(0x1a2f, out)), "1a2f\r\n");
         let mut trailers = Fields::default();
