@@ -71,10 +71,7 @@ fn status_line(bytes: &[u8], ends: Ends) -> Result<StatusLine, Fault> {
 
 /// How the body of an answer to `method` is delimited (RFC 9112 §6.3).
 pub fn framing(head: &ResponseHead, method: Method) -> Result<Framing, Reason> {
-    let single = |name| match head.fields.single(name) {
-        Ok(field) => Ok(field.map(|field| head.fields.text(field.value))),
-        Err(Repeated) => Err(Reason::BadResponseFraming),
-    };
+    let single = |name| head.fields.single_value(name).map_err(|Repeated| Reason::BadResponseFraming);
     let (coding, length) = (single(Name::TransferEncoding)?, single(Name::ContentLength)?);
     if coding.is_some() && length.is_some() {
         return Err(Reason::BadResponseFraming);

@@ -57,8 +57,7 @@ fn about_client(client: &AboutClient<'_>, out: &mut impl Put) {
 /// number that counts.
 fn length_stands(response: &ResponseHead, framing: Framing) -> bool {
     let Framing::Length(length) = framing else { return false };
-    let Ok(Some(line)) = response.fields.single(Name::ContentLength) else { return false };
-    let value = response.fields.text(line.value);
+    let Ok(Some(value)) = response.fields.single_value(Name::ContentLength) else { return false };
     content_length(value) == Some(length) && (value.len() == 1 || !value.starts_with(b"0"))
 }
 

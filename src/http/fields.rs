@@ -170,6 +170,14 @@ impl Fields {
         Ok(single)
     }
 
+    /// Its value.
+    ///
+    /// # Errors
+    /// [`Repeated`] when it is there more often.
+    pub fn single_value(&self, name: Name) -> Result<Option<&[u8]>, Repeated> {
+        self.single(name).map(|field| field.map(|field| self.text(field.value)))
+    }
+
     /// The first known field of that name.
     pub fn first(&self, name: Name) -> Option<&Field> {
         self.every(name).next()

@@ -40,10 +40,7 @@ fn drop_aliases(head: &mut RequestHead) {
 
 /// RFC 9112 §6.3, read strictly: one length or one `chunked`, never a choice.
 fn framing(head: &RequestHead) -> Result<Framing, Reason> {
-    let single = |name| match head.fields.single(name) {
-        Ok(field) => Ok(field.map(|field| head.fields.text(field.value))),
-        Err(Repeated) => Err(Reason::BadRequestFraming),
-    };
+    let single = |name| head.fields.single_value(name).map_err(|Repeated| Reason::BadRequestFraming);
     match (single(Name::TransferEncoding)?, single(Name::ContentLength)?) {
         (Some(_), Some(_)) => Err(Reason::BadRequestFraming),
         (Some(coding), None) => {
